@@ -1,0 +1,150 @@
+"""Text and folders at any URL that fsspec knows, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from eespark.errors import FormatError, MissingError
+from eespark.manifest import FILE_NAME, dump_manifest, parse_manifest
+
+
+def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URL and the path in it."""
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return filesystem, path
+
+
+def join_url(url: str, *parts: str) -> str:
+    """`url` with parts added, one slash between each."""
+    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def is_local(url: str) -> bool:
+    """Whether the URL is a path of this machine."""
+    return isinstance(open_filesystem(url)[0], LocalFileSystem)
+
+
+def local_path(url: str) -> str:
+    """The plain absolute path of a local URL.
+
+    Raises:
+        FormatError: The URL is not local.
+    """
+    filesystem, path = open_filesystem(url)
+    if not isinstance(filesystem, LocalFileSystem):
+        raise FormatError(f"needed a local path, found {url}; copy it to local scratch first")
+    return str(path)
+
+
+def url_exists(url: str) -> bool:
+    """Whether there is a file or folder at the URL."""
+    filesystem, path = open_filesystem(url)
+    return bool(filesystem.exists(path))
+
+
+def read_bytes(url: str) -> bytes:
+    """The whole file.
+
+    Raises:
+        MissingError: There is none.
+    """
+    filesystem, path = open_filesystem(url)
+    try:
+        return bytes(filesystem.cat_file(path))
+    except FileNotFoundError as error:
+        raise MissingError(f"needed the file {url}, found nothing there") from error
+
+
+def read_text(url: str) -> str:
+    """The whole file as UTF-8 text.
+
+    Raises:
+        MissingError: There is none.
+        FormatError: It is not UTF-8.
+    """
+    try:
+        return read_bytes(url).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{url}: needed UTF-8 text, found other bytes at {error.start}") from error
+
+
+def write_bytes(url: str, content: bytes) -> None:
+    """Write a file whole: under a temporary name beside it, then renamed."""
+    filesystem, path = open_filesystem(url)
+    parent = path.rsplit("/", 1)[0]
+    if parent:
+        filesystem.makedirs(parent, exist_ok=True)
+    if not isinstance(filesystem, LocalFileSystem):
+        # An object appears whole when its upload ends; on HDFS the manifest that is written last marks the whole.
+        filesystem.pipe_file(path, content)
+        return
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def write_text(url: str, text: str) -> None:
+    """Write UTF-8 text whole or not at all."""
+    write_bytes(url, text.encode("utf-8"))
+
+
+def write_json(url: str, content: Mapping[str, Any]) -> None:
+    """Write stable JSON whole or not at all; NaN is refused, as JSON has none."""
+    write_text(url, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+def read_manifest(url: str, kind: str) -> dict[str, Any]:
+    """The checked manifest of the folder at `url`.
+
+    Raises:
+        MissingError: The folder has none, so it is not whole or not of eespark.
+        ManifestError: It is of another kind or version.
+    """
+    where = join_url(url, FILE_NAME)
+    try:
+        text = read_text(where)
+    except MissingError as error:
+        raise MissingError(f"needed a {kind} at {url}, found no {FILE_NAME} there: its job has not ended; run it (again)") from error
+    return parse_manifest(text, kind, where)
+
+
+def write_manifest(url: str, manifest: Mapping[str, Any]) -> None:
+    """Write the folder's manifest; do it last, for it says that the folder is whole."""
+    write_text(join_url(url, FILE_NAME), dump_manifest(manifest))
+
+
+def list_files(url: str, suffix: str) -> list[str]:
+    """Full paths of the files below `url` whose names end so, sorted."""
+    filesystem, path = open_filesystem(url)
+    return sorted(str(filesystem.unstrip_protocol(f)) if not is_local(url) else f for f in filesystem.find(path) if f.endswith(suffix))
+
+
+def remove_tree(url: str) -> None:
+    """Remove a folder and all below it; nothing happens where there is none."""
+    filesystem, path = open_filesystem(url)
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)
+
+
+def publish_folder(temporary: str, final: str) -> None:
+    """Move a finished folder to its final name, in the place of an older one if there is one."""
+    filesystem, path = open_filesystem(final)
+    _, source = open_filesystem(temporary)
+    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)
+    filesystem.mv(source, path, recursive=True)

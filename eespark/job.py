@@ -1,0 +1,86 @@
+"""What every job does around its work: arguments, logging, `--check`, the JSON summary, the exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import Field
+
+from eespark import __version__
+from eespark.errors import EESparkError, TooManyFailuresError
+from eespark.io.storage import write_json
+from eespark.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+
+
+class JobSettings(Settings):
+    """Settings that all jobs have."""
+
+    summary: Annotated[str, Field(min_length=1, description="URL of the JSON summary that the job ends with")]
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of eespark's log")] = "INFO"
+
+
+J = TypeVar("J", bound=JobSettings)
+Summary = dict[str, Any]
+
+
+def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Callable[[J], None] | None = None) -> None:
+    """Run a job from the command line and leave the process with its exit code.
+
+    Args:
+        name: Of the job, as in its file name.
+        model: Of its settings.
+        work: Does it; returns the counts of the summary. May raise `TooManyFailuresError` with a `summary` attribute.
+        check: More checks for `--check` that need no Spark (inputs exist, ...).
+    """
+
+    def command(
+        settings_file: Annotated[str, typer.Argument(metavar="SETTINGS.yaml", help="settings; examples in deploy/conf")],
+        check_only: Annotated[bool, typer.Option("--check", help="check the settings and stop")] = False,
+    ) -> None:
+        try:
+            settings = load_settings(settings_file, model)
+            _start_logging(settings.log_level)
+            if check is not None:
+                check(settings)
+            if check_only:
+                logger.info("%s: %s can be used", name, settings_file)
+                return
+            _work(name, settings, work)
+        except EESparkError as error:
+            _start_logging("INFO")
+            logger.error("%s: %s", name, error)
+            raise typer.Exit(2) from error
+
+    command.__doc__ = (sys.modules["__main__"].__doc__ or name).strip()
+    typer.run(command)
+
+
+def _work(name: str, settings: J, work: Callable[[J], Summary]) -> None:
+    started = time.monotonic()
+    summary: Summary = {"job": name, "eespark_version": __version__, "status": "failed"}
+    try:
+        summary |= work(settings)
+        summary["status"] = "done"
+    except TooManyFailuresError as error:
+        summary |= getattr(error, "summary", {})
+        summary["error"] = str(error)
+        raise
+    except EESparkError as error:
+        summary["error"] = str(error)
+        raise
+    finally:
+        summary["seconds"] = round(time.monotonic() - started, 2)
+        write_json(settings.summary, summary)
+        logger.info("%s: %s in %.1f s; summary in %s", name, summary["status"], summary["seconds"], settings.summary)
+
+
+def _start_logging(level: str) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("eespark").setLevel(level)

@@ -1,0 +1,1 @@
+"""Numerical kernels: arrays in, arrays out; numpy and scipy only, no files, no clock, no logging."""

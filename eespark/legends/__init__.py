@@ -1,0 +1,1 @@
+"""Legend and code-list files (YAML)."""

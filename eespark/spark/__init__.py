@@ -1,0 +1,1 @@
+"""The only place where pyspark is imported (with `jobs` and `eespark.launch`)."""

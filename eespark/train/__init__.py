@@ -1,0 +1,1 @@
+"""The only place where TensorFlow is imported."""
