@@ -59,7 +59,9 @@ def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Call
             raise typer.Exit(2) from error
 
     command.__doc__ = (sys.modules["__main__"].__doc__ or name).strip()
-    typer.run(command)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    app()
 
 
 def _work(name: str, settings: J, work: Callable[[J], Summary]) -> None:

@@ -5,6 +5,7 @@ A reader checks it before the first row; a writer writes it last, so that a fold
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -66,6 +67,11 @@ def check_manifest(manifest: object, kind: str, where: str) -> dict[str, Any]:
 def dump_manifest(manifest: Mapping[str, Any]) -> str:
     """Stable, readable JSON: equal manifests give equal text."""
     return json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def manifest_hash(manifest: Mapping[str, Any]) -> str:
+    """A short hash of a manifest: two things with equal manifests are the same thing."""
+    return hashlib.sha256(dump_manifest(manifest).encode()).hexdigest()[:16]
 
 
 def parse_manifest(text: str, kind: str, where: str) -> dict[str, Any]:

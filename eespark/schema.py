@@ -135,11 +135,12 @@ SAMPLES: Final = Table(
 
 EXTRACTIONS: Final = Table(
     "extractions",
-    ("sample_set", "product_id", "fingerprint"),
+    ("sample_set", "product_id", "fingerprint", "attempt"),
     (
         _C("sample_set", "string", "name@version"),
         _C("product_id", "string", ""),
         _C("fingerprint", "string", "of the product's files when read"),
+        _C("attempt", "int", "1, and one more after each failure"),
         _C("tile", "string", ""),
         _C("status", "string", "done or failed"),
         _C("rows", "bigint", "observations written"),

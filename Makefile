@@ -1,0 +1,44 @@
+# make demo   the main job on an embedded archive, ending in a report page
+# make test   all checks and tests
+# Both set everything up first; `make setup` alone does that and no more.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PYTHONPATH :=
+unexport PYTHONPATH
+
+.PHONY: setup demo test unit check bench study lock clean
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
+	@command -v $(PYTHON) >/dev/null || { echo "setup: needs Python 3.11, found no $(PYTHON); install it, or name one: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) deploy/bootstrap.py $(VENV)
+	@touch $@
+
+demo: setup
+	@$(BIN)/python deploy/demo.py
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup
+	$(BIN)/python -m pytest tests/unit -q
+
+test: check
+	$(BIN)/python -m pytest tests
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+# Locks hold hashes and no host names.
+lock: setup
+	$(BIN)/uv pip compile --quiet requirements/run.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/run.lock
+	$(BIN)/uv pip compile --quiet requirements/build.in --python-version 3.11 --generate-hashes --no-header -o requirements/build.lock
+	$(BIN)/uv pip compile --quiet requirements/horovod.in --no-deps --python-version 3.11 --generate-hashes --no-header -o requirements/horovod.lock
+
+clean:
+	rm -rf build

@@ -1,0 +1,200 @@
+"""Sentinel-2 products in the agency's SAFE format, L1C and L2A, folder or zip: metadata and where the bands lie.
+
+Source: Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD), file trees of baselines 02.04 to 05.xx.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+from shapely import Polygon, to_wkb
+
+from eespark.bands import BANDS, INSTRUMENT_BANDS
+from eespark.errors import FormatError, MissingError
+
+_NAME: Final = re.compile(
+    r"^(?P<mission>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})_(?:N(?P<baseline>\d{4})_)?R(?P<orbit>\d{3})_T(?P<tile>[0-9A-Z]{5})_(?P<made>\d{8}T\d{6})$"
+)
+_BAND_FILE: Final = re.compile(r"(?:^|/)(?:[A-Z0-9]+_)?T?\w*?_(B\d\d|B8A|SCL)(?:_(\d\d)m)?\.(?:jp2|tif)$")
+MAX_XML_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a product's XML says, with units as in `eespark.schema.PRODUCTS`."""
+
+    mission: str
+    level: str
+    tile: str
+    sensing_time: datetime
+    relative_orbit: int
+    baseline: str
+    datastrip: str
+    footprint: bytes
+    crs: str
+    offsets: dict[str, float]
+    scale: float
+    cloud_share: float | None
+
+
+@dataclass(frozen=True)
+class SafeName:
+    """The parts of a SAFE product's name (compact naming, since December 2016)."""
+
+    mission: str
+    level: str
+    tile: str
+
+
+def parse_name(product_id: str) -> SafeName:
+    """Mission, level and tile of a product by its name.
+
+    Raises:
+        FormatError: Not a compact Sentinel-2 name, e.g. a product of before December 2016 that holds many tiles.
+    """
+    match = _NAME.match(product_id)
+    if match is None:
+        raise FormatError(
+            f"{product_id}: needed a name as S2A_MSIL2A_<start>_N<baseline>_R<orbit>_T<tile>_<made>; "
+            "products of before December 2016 hold many tiles: convert them first"
+        )
+    return SafeName(match["mission"], match["level"], match["tile"])
+
+
+def band_files(names: list[str], level: str) -> dict[str, str]:
+    """Path of each of the nine bands (and SCL of L2A), at its finest resolution.
+
+    Args:
+        names: Paths in the product, below its .SAFE folder.
+        level: L1C or L2A.
+
+    Raises:
+        MissingError: A band has no file.
+    """
+    best: dict[str, tuple[int, str]] = {}
+    for name in names:
+        match = _BAND_FILE.search(name)
+        if match is None or "IMG_DATA/" not in name:
+            continue
+        metres = int(match[2] or 0)
+        if match[1] not in best or metres < best[match[1]][0]:
+            best[match[1]] = (metres, name)
+    wanted = BANDS if level == "L1C" else (*BANDS, "SCL")
+    absent = [band for band in wanted if band not in best]
+    if absent:
+        raise MissingError(f"needed the bands {' '.join(wanted)}, found no file of {' '.join(absent)}; fetch the product again")
+    return {band: best[band][1] for band in wanted}
+
+
+def read_metadata(product_id: str, names: list[str], read: Callable[[str], bytes]) -> Metadata:
+    """Metadata of the product and of its one granule.
+
+    Args:
+        product_id: Name without .SAFE.
+        names: Paths below the .SAFE folder.
+        read: Gives the bytes of one of them.
+
+    Raises:
+        MissingError: A metadata file or an entry of it is absent.
+        FormatError: Not XML, XML that attacks its reader, or more than one granule.
+    """
+    name = parse_name(product_id)
+    product = _parse(f"MTD_MSI{name.level}.xml", names, read)
+    granules = [n for n in names if re.search(r"(^|/)GRANULE/[^/]+/MTD_TL\.xml$", n)]
+    if len(granules) > 1:
+        raise FormatError(f"{product_id}: needed one granule, found {len(granules)}; split the product by tile first")
+    tile = _parse("MTD_TL.xml", granules, read)
+    cloud = _find(product, "Cloud_Coverage_Assessment", product_id, required=False)
+    quantification = "QUANTIFICATION_VALUE" if name.level == "L1C" else "BOA_QUANTIFICATION_VALUE"
+    return Metadata(
+        mission=name.mission,
+        level=name.level,
+        tile=name.tile,
+        sensing_time=_time(_find(tile, "SENSING_TIME", product_id)),
+        relative_orbit=int(_find(product, "SENSING_ORBIT_NUMBER", product_id)),
+        baseline=_find(product, "PROCESSING_BASELINE", product_id),
+        datastrip=_find(tile, "DATASTRIP_ID", product_id),
+        footprint=_footprint(_find(product, "EXT_POS_LIST", product_id), product_id),
+        crs=_find(tile, "HORIZONTAL_CS_CODE", product_id),
+        offsets=_offsets(product, name.level, product_id),
+        scale=float(_find(product, quantification, product_id)),
+        cloud_share=float(cloud) / 100.0 if cloud else None,
+    )
+
+
+def manifest_sizes(names: list[str], read: Callable[[str], bytes]) -> dict[str, int]:
+    """Size in bytes of each file that manifest.safe lists, by its path below the .SAFE folder.
+
+    Raises:
+        MissingError: There is no manifest.
+        FormatError: It is not XML.
+    """
+    root = _parse("manifest.safe", names, read)
+    sizes = {}
+    for stream in root.iter("byteStream"):
+        location = stream.find("fileLocation")
+        if location is not None and stream.get("size", "").isdigit():
+            sizes[location.get("href", "").removeprefix("./")] = int(stream.get("size", "0"))
+    return sizes
+
+
+def size_faults(expected: Mapping[str, int], found: Mapping[str, int], needed: list[str]) -> list[str]:
+    """What is wrong with the sizes of the files that are needed: one line each, empty when all is well."""
+    return [
+        f"{name}: manifest.safe says {expected[name]} bytes, found {found.get(name, 'no file')}"
+        for name in needed
+        if name in expected and found.get(name) != expected[name]
+    ]
+
+
+def _parse(file_name: str, names: list[str], read: Callable[[str], bytes]) -> Element:
+    path = next((n for n in sorted(names, key=len) if n == file_name or n.endswith("/" + file_name)), None)
+    if path is None:
+        raise MissingError(f"needed {file_name}, found no such file in the product; fetch it again")
+    content = read(path)
+    if len(content) > MAX_XML_BYTES:
+        raise FormatError(f"{path}: needed metadata below {MAX_XML_BYTES} bytes, found {len(content)}")
+    try:
+        return fromstring(content, forbid_dtd=True)
+    except (ParseError, DefusedXmlException) as error:
+        raise FormatError(f"{path}: needed plain XML, found {type(error).__name__}: {error}; fetch the product again") from error
+
+
+def _find(root: Element, tag: str, product_id: str, *, required: bool = True) -> str:
+    element = next((e for e in root.iter() if e.tag.rsplit("}", 1)[-1] == tag), None)
+    text = (element.text or "").strip() if element is not None else ""
+    if not text and required:
+        raise MissingError(f"{product_id}: needed <{tag}> in the metadata, found none; fetch the product again")
+    return text
+
+
+def _offsets(product: Element, level: str, product_id: str) -> dict[str, float]:
+    # Absent before baseline 04.00: reflectance then is DN / quantification.
+    tag = "BOA_ADD_OFFSET" if level == "L2A" else "RADIO_ADD_OFFSET"
+    found = {}
+    for element in product.iter(tag):
+        index = int(element.get("band_id", "-1"))
+        if not 0 <= index < len(INSTRUMENT_BANDS):
+            raise FormatError(f"{product_id}: needed band_id 0..12 in <{tag}>, found {element.get('band_id')!r}")
+        found[INSTRUMENT_BANDS[index]] = float(element.text or "nan")
+    if found and not set(BANDS) <= found.keys():
+        raise MissingError(f"{product_id}: needed <{tag}> of all bands or of none, found {sorted(found)}")
+    return {band: found.get(band, 0.0) for band in BANDS}
+
+
+def _footprint(text: str, product_id: str) -> bytes:
+    numbers = [float(part) for part in text.split()]
+    if len(numbers) < 8 or len(numbers) % 2:
+        raise FormatError(f"{product_id}: needed pairs of latitude and longitude in EXT_POS_LIST, found {len(numbers)} numbers")
+    return bytes(to_wkb(Polygon(list(zip(numbers[1::2], numbers[0::2], strict=True)))))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)

@@ -1,0 +1,199 @@
+"""The catalog: an archive's products, scanned where they changed, superseded where a newer baseline exists."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import pandas as pd
+from pydantic import Field
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from eespark.errors import EESparkError, FormatError, MissingError, TooManyFailuresError
+from eespark.io.archive import Candidate, ScanOptions, fingerprint, list_archive, scan_product
+from eespark.job import JobSettings
+from eespark.schema import PRODUCTS
+from eespark.settings import Share, Url
+from eespark.spark.tables import conform, ensure_table, open_table, table_schema, upsert
+from eespark.spark.tasks import one_task_each
+
+logger = logging.getLogger(__name__)
+
+_SAME_STRIP_S: Final = 10
+"""Reprocessing moves the start of a datastrip by less than this; halves of a tile-date start minutes apart."""
+
+
+class ScanSettings(JobSettings):
+    """Settings of `scan_archive`."""
+
+    archive: Annotated[Url, Field(description="folder that holds SAFE folders, zips or STAC items")]
+    products: Annotated[Url, Field(description="Delta table of the catalog")]
+    check_sizes: Annotated[bool, Field(description="compare file sizes with manifest.safe")] = True
+    check_pixels: Annotated[bool, Field(description="decode the last tile of every band")] = True
+    retry_quarantined: Annotated[bool, Field(description="look again at quarantined products whose files did not change")] = True
+    max_failed_share: Annotated[Share, Field(description="share of quarantined products above which the job fails")] = 0.5
+    stac: Annotated[Url | None, Field(description="folder to write a STAC collection to")] = None
+
+
+def scan_archive(spark: SparkSession, settings: ScanSettings) -> dict[str, Any]:
+    """Bring the catalog up to date with the archive; the counts of the summary.
+
+    Raises:
+        MissingError: The archive holds no product.
+        TooManyFailuresError: More than `max_failed_share` of its products are quarantined.
+    """
+    ensure_table(spark, settings.products, PRODUCTS)
+    known = open_table(spark, settings.products, PRODUCTS)
+    spark.sparkContext.setJobDescription("scan_archive: read new and changed products")
+    candidates = _list_candidates(spark, settings.archive)
+    options = ScanOptions(settings.check_sizes, settings.check_pixels)
+    # Kept: every read of it would decode again, and the statuses below need it twice.
+    scanned = _scan(spark, candidates, known, options, settings.retry_quarantined).persist()
+    changed = scanned.count()
+    spark.sparkContext.setJobDescription("scan_archive: statuses, MERGE")
+    rest = known.join(scanned.select("product_id"), "product_id", "left_anti")
+    rest = _mark_absent(rest, candidates, settings.archive)
+    everything = settle(scanned.unionByName(conform(rest, PRODUCTS)))
+    updates = _only_changes(everything, known).persist()
+    updated = updates.count()
+    if updated:
+        upsert(spark, updates, settings.products, PRODUCTS)
+    summary = _summarise(open_table(spark, settings.products, PRODUCTS), settings, changed, updated)
+    updates.unpersist()
+    scanned.unpersist()
+    _limit_failures(summary, settings.max_failed_share)
+    return summary
+
+
+def settle(products: DataFrame) -> DataFrame:
+    """The same rows with their status settled: of products of one strip of ground and one sensing, the newest baseline is current.
+
+    A datastrip's identifier holds the start of its sensing (S...), which reprocessing keeps; halves of a tile-date have their own.
+    N9999 (processed outside the agency) never wins.
+    """
+    start = F.to_timestamp(F.regexp_extract("datastrip", r"_S(\d{8}T\d{6})", 1), "yyyyMMdd'T'HHmmss")
+    readable = products.where("status <> 'quarantined'").withColumn("_strip", F.coalesce(start, F.col("sensing_time")))
+    strips = Window.partitionBy("mission", "level", "tile").orderBy("_strip")
+    gap_s = F.unix_timestamp("_strip") - F.unix_timestamp(F.lag("_strip").over(strips))
+    readable = readable.withColumn("_group", F.sum((F.coalesce(gap_s, F.lit(0)) > _SAME_STRIP_S).cast("int")).over(strips))
+    agency = F.when(F.col("baseline") == "99.99", 0).otherwise(1)
+    kind = F.when(F.col("kind") == "safe", 0).when(F.col("kind") == "zip", 1).otherwise(2)
+    order = Window.partitionBy("mission", "level", "tile", "_group").orderBy(agency.desc(), F.desc("baseline"), kind, F.desc("product_id"))
+    ranked = readable.withColumn("_rank", F.row_number().over(order)).withColumn("_winner", F.first("product_id").over(order))
+    settled = ranked.withColumn("status", F.when(F.col("_rank") == 1, "current").otherwise("superseded")).withColumn(
+        "reason", F.when(F.col("_rank") > 1, F.concat(F.lit("newer: "), F.col("_winner")))
+    )
+    return conform(settled, PRODUCTS).unionByName(conform(products.where("status = 'quarantined'"), PRODUCTS))
+
+
+def _list_candidates(spark: SparkSession, archive: str) -> DataFrame:
+    found = [(c.product_id, c.url, c.kind) for c in list_archive(archive)]
+    if not found:
+        raise MissingError(f"needed Sentinel-2 products (.SAFE folders, S2*.zip, S2*.json) in {archive}, found none; check the path")
+    twice = (
+        sorted({p for p in (f[0] for f in found) if sum(1 for f in found if f[0] == p) > 1})
+        if len({f[0] for f in found}) < len(found)
+        else []
+    )
+    if twice:
+        logger.warning("%d product(s) lie in the archive twice, the first found is taken: %s", len(twice), ", ".join(twice[:5]))
+    logger.info("scan_archive: %d products in %s", len(found), archive)
+    unique = {f[0]: f for f in reversed(found)}
+    return spark.createDataFrame(sorted(unique.values()), "product_id string, url string, kind string")
+
+
+def _scan(spark: SparkSession, candidates: DataFrame, known: DataFrame, options: ScanOptions, retry: bool) -> DataFrame:
+    seen = known.select("product_id", F.col("fingerprint").alias("seen"), F.col("status").alias("seen_status"))
+    rows = candidates.join(F.broadcast(seen), "product_id", "left")
+
+    def scan(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            for row in batch.itertuples(index=False):
+                done = _scan_one(row, options, retry)
+                if done is not None:
+                    yield pd.DataFrame([done], columns=list(PRODUCTS.names)).astype({"relative_orbit": "Int32"})
+
+    return one_task_each(rows, "product_id").mapInPandas(scan, table_schema(PRODUCTS))
+
+
+def _scan_one(row: Any, options: ScanOptions, retry: bool) -> dict[str, Any] | None:
+    """One row of `products`, or None where the product is as it was when last seen."""
+    candidate = Candidate(row.product_id, row.url, row.kind)
+    found, size, modified = fingerprint(candidate)
+    if found == row.seen and not (retry and row.seen_status == "quarantined"):
+        return None
+    empty = dict.fromkeys(PRODUCTS.names)
+    common = {
+        "product_id": row.product_id,
+        "url": row.url,
+        "kind": row.kind,
+        "size_bytes": size,
+        "modified": modified,
+        "fingerprint": found,
+    }
+    common["ingested_at"] = datetime.now(UTC)
+    try:
+        return {**empty, **scan_product(candidate, options), **common, "status": "current"}
+    except (EESparkError, OSError) as error:
+        return {**empty, **common, "status": "quarantined", "reason": f"{type(error).__name__}: {error}"}
+
+
+def _mark_absent(rest: DataFrame, candidates: DataFrame, archive: str) -> DataFrame:
+    """Products of this archive that are no longer in it are quarantined; what was read from them is then retracted."""
+    here = candidates.select("product_id", F.lit(True).alias("_here"))
+    gone = F.col("_here").isNull() & F.col("url").startswith(archive)
+    joined = rest.join(here, "product_id", "left")
+    return joined.withColumn("status", F.when(gone, "quarantined").otherwise(F.col("status"))).withColumn(
+        "reason", F.when(gone, "MissingError: no longer in the archive").otherwise(F.col("reason"))
+    )
+
+
+def _only_changes(everything: DataFrame, known: DataFrame) -> DataFrame:
+    old = known.select("product_id", *(F.col(c).alias(f"_{c}") for c in ("fingerprint", "status", "reason")))
+    same = (
+        F.col("fingerprint").eqNullSafe(F.col("_fingerprint"))
+        & F.col("status").eqNullSafe(F.col("_status"))
+        & F.col("reason").eqNullSafe(F.col("_reason"))
+    )
+    return conform(everything.join(old, "product_id", "left").where(~F.coalesce(same, F.lit(False))), PRODUCTS)
+
+
+def _summarise(products: DataFrame, settings: ScanSettings, changed: int, updated: int) -> dict[str, Any]:
+    counts = {r["status"]: int(r["n"]) for r in products.groupBy("status").agg(F.count("*").alias("n")).collect()}
+    faults = products.where("status = 'quarantined'").select("product_id", "reason").orderBy("product_id").limit(100).collect()
+    for fault in faults:
+        logger.warning("quarantined %s: %s", fault["product_id"], fault["reason"])
+    logger.info("scan_archive: %d read, %d rows changed; now %s", changed, updated, counts)
+    summary = {"read": changed, "rows_changed": updated, "products": sum(counts.values())}
+    quarantined = {r["product_id"]: r["reason"] for r in faults}
+    return {
+        **summary,
+        **{s: counts.get(s, 0) for s in ("current", "superseded")},
+        "quarantined": counts.get("quarantined", 0),
+        "quarantined_reasons": quarantined,
+        "table": settings.products,
+    }
+
+
+def _limit_failures(summary: dict[str, Any], limit: float) -> None:
+    share = summary["quarantined"] / max(summary["products"], 1)
+    if share > limit:
+        error = TooManyFailuresError(
+            f"{summary['quarantined']} of {summary['products']} products are quarantined, more than max_failed_share={limit}; see why"
+        )
+        error.summary = summary  # type: ignore[attr-defined]
+        raise error
+
+
+def check_scan(settings: ScanSettings) -> None:
+    """Checks of `--check` that need no Spark.
+
+    Raises:
+        FormatError: The catalog would lie inside the archive.
+    """
+    if settings.products.startswith(settings.archive.rstrip("/") + "/"):
+        raise FormatError(f"products ({settings.products}) must not lie inside the archive ({settings.archive}); archives stay as they are")
+    next(list_archive(settings.archive), None)

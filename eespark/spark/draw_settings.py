@@ -1,0 +1,49 @@
+"""Settings of `draw_samples`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from eespark.geometry import Rule
+from eespark.job import JobSettings
+from eespark.settings import Share, Url
+
+
+class DrawSettings(JobSettings):
+    """Settings of `draw_samples`."""
+
+    products: Annotated[Url, Field(description="Delta table of the catalog")]
+    labels: Annotated[Url, Field(description="Delta table of the labels")]
+    samples: Annotated[Url, Field(description="Delta table to write")]
+    sets: Annotated[Url, Field(description="folder of the sample sets' manifests")]
+    sample_set: Annotated[str, Field(pattern=r"^[\w-]+@\d+$", description="name@version; a version never changes")]
+    extends: Annotated[str | None, Field(pattern=r"^[\w-]+@\d+$", description="older version whose parts and probabilities stay")] = None
+    legend: Annotated[str, Field(description="legend of the classes, as in the labels")] = "timesen2crop"
+    sources: Annotated[list[str], Field(min_length=1, description="label sources with polygons")]
+    point_sources: Annotated[list[str], Field(description="label sources with points, all taken, for validation only")] = []
+    level: Annotated[str, Field(pattern="^(L1C|L2A)$", description="level of the products whose grids are used")] = "L2A"
+    tiles: Annotated[list[str] | None, Field(description="tiles to draw from; all of the catalog by default")] = None
+    holdout_tiles: Annotated[list[str], Field(description="tiles kept out of training: part unseen")] = []
+    adopted_squares: Annotated[
+        dict[str, str], Field(description="square without a tile of its own, as 34NBU -> tile that owns its ground")
+    ] = {}
+    total: Annotated[int, Field(ge=1, description="pixels wanted in all")]
+    allocation: Annotated[str, Field(pattern="^(proportional|equal|capped)$", description="to the classes")] = "proportional"
+    max_per_parcel: Annotated[int | None, Field(ge=1, description="expected pixels of one parcel at most")] = None
+    purity: Annotated[Rule, Field(description="cell: the whole 20 m cell inside; centre: the 10 m centre")] = "cell"
+    erode_m: Annotated[float, Field(ge=0, description="m by which parcels are drawn in")] = 5.0
+    block_px: Annotated[int, Field(ge=64, description="px; block of a tile that one task burns")] = 512
+    split_block_m: Annotated[float, Field(gt=0, description="m; ground block that is never divided between parts")] = 10_000.0
+    split_shares: Annotated[dict[str, Share], Field(description="part -> share of the parcels")] = {
+        "train": 0.7,
+        "validation": 0.1,
+        "test": 0.2,
+    }
+    min_parcels: Annotated[int, Field(ge=1, description="a class with fewer parcels is reported as too rare")] = 10
+    guard_m: Annotated[float, Field(ge=0, description="m between any two parts")] = 60.0
+    method: Annotated[
+        str, Field(pattern="^(burn|points)$", description="burn, or Sedona's ST_Contains of every cell: the same, slower")
+    ] = "burn"
+    seed: Annotated[int, Field(description="of hashes")] = 1

