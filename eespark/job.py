@@ -14,7 +14,7 @@ from pydantic import Field
 from eespark import __version__
 from eespark.errors import EESparkError, TooManyFailuresError
 from eespark.io.storage import write_json
-from eespark.settings import Settings, load_settings
+from eespark.settings import Settings, Url, load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class JobSettings(Settings):
     """Settings that all jobs have."""
 
-    summary: Annotated[str, Field(min_length=1, description="URL of the JSON summary that the job ends with")]
+    summary: Annotated[Url, Field(description="URL of the JSON summary that the job ends with")]
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of eespark's log")] = "INFO"
 
 

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eespark.errors import MissingError, SettingsError
 
-Url = Annotated[str, Field(min_length=1, description="local path or URL that fsspec knows (file, hdfs, s3, ...)")]
+
+def _absolute(url: str) -> str:
+    # Executors run in other folders than the driver.
+    return url if "://" in url else os.path.abspath(url)
+
+
+Url = Annotated[
+    str, Field(min_length=1, description="local path or URL that fsspec knows (file, hdfs, s3, ...)"), AfterValidator(_absolute)
+]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")

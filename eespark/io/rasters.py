@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.errors import RasterioError
+from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
 from eespark.errors import FormatError, MissingError
@@ -219,7 +220,7 @@ def write_cog(path: str, values: Array, profile: Mapping[str, Any]) -> None:
                     staged.set_band_description(index, text)
                 staged.update_tags(**profile.get("tags", {}))
             with memory.open() as staged:
-                rasterio.shutil.copy(staged, temporary, **options)
+                copy_raster(staged, temporary, **options)
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):

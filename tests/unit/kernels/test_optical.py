@@ -25,7 +25,8 @@ def test_that_another_quantification_is_scaled_to_ten_thousand():
 
 
 def test_that_scene_classes_become_the_flags_of_timesen2crop():
-    # 0 no data, 1 saturated, 2 dark or topographic shadow, 3 cloud shadow, 4 vegetation, 5 soil, 6 water, 7 unclassified, 8 and 9 cloud, 10 cirrus, 11 snow
+    # 0 no data, 1 saturated, 2 dark or shadow, 3 cloud shadow, 4 vegetation, 5 soil, 6 water,
+    # 7 unclassified, 8 and 9 cloud, 10 cirrus, 11 snow
     assert flags_of_scl(np.arange(12, dtype=np.uint8)).tolist() == [4, 4, 2, 2, 0, 0, 0, 5, 1, 1, 1, 3]
     assert flags_of_scl(np.array([12, 255], np.uint8)).tolist() == [4, 4]
 

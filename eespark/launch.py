@@ -1,0 +1,104 @@
+"""Run a function in this process, or in n processes that Horovod starts on Spark: one seam, two implementations."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from eespark.errors import CapacityError
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+# What the numerical libraries under TensorFlow read when they start.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+
+
+def launch(
+    fn: Callable[..., R],
+    processes: int,
+    args: Sequence[Any] = (),
+    spark: Any = None,
+    threads_per_process: int | None = None,
+    start_timeout_s: int = 120,
+) -> list[R]:
+    """Results of `fn(*args)` from each process, by rank.
+
+    Args:
+        fn: A function at module level; Horovod sends it and its results by cloudpickle between its own processes.
+        processes: 1 runs it here, without Spark; more need as many task slots at once.
+        args: Of the function.
+        spark: Session with the slots, for more than one process.
+        threads_per_process: Threads of one numerical operation; None leaves it to the libraries.
+        start_timeout_s: s until all processes must have started.
+
+    Raises:
+        CapacityError: No session, too few slots, or not all processes started in time.
+    """
+    environment = thread_environment(threads_per_process)
+    if processes == 1:
+        with _environment(environment):
+            return [fn(*args)]
+    if spark is None:
+        raise CapacityError(f"{processes} processes need a Spark session, found none; make one, or set processes: 1")
+    slots = count_slots(spark)
+    if slots < processes:
+        raise CapacityError(
+            f"{processes} processes need as many task slots at once, found {slots}; "
+            "set fewer processes, or start Spark with more cores or executors"
+        )
+    return _launch_horovod(fn, processes, args, environment, start_timeout_s)
+
+
+def thread_environment(threads: int | None) -> dict[str, str]:
+    """Environment variables that give each process so many threads; none for None."""
+    if threads is None:
+        return {}
+    return {name: str(threads) for name in _THREAD_VARIABLES} | {"TF_NUM_INTEROP_THREADS": "1"}
+
+
+def count_slots(spark: Any) -> int:
+    """Tasks that can run at once in a session: cores over cores a task, over all executors that may be had."""
+    context = spark.sparkContext
+    cpus = int(context.getConf().get("spark.task.cpus", "1"))
+    if context.master.startswith("local[") or context.master == "local":
+        return int(context.defaultParallelism) // cpus
+    conf = context.getConf()
+    cores = int(conf.get("spark.executor.cores", "1"))
+    if conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+        most = conf.get("spark.dynamicAllocation.maxExecutors", "")
+        # Without a limit the queue decides, and only the start timeout can tell.
+        return int(most) * (cores // cpus) if most.isdigit() and int(most) < 2**31 - 1 else 2**31 - 1
+    return int(context.defaultParallelism) // cpus
+
+
+def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], environment: dict[str, str], timeout_s: int) -> list[R]:
+    import horovod.spark
+    from horovod.runner.common.util.timeout import TimeoutException
+
+    logger.info("starting %d processes by Horovod on Spark", processes)
+    try:
+        results: list[R] = horovod.spark.run(
+            fn, tuple(args), num_proc=processes, use_gloo=True, use_mpi=False, env={**os.environ, **environment},
+            start_timeout=timeout_s, verbose=0,
+        )  # fmt: skip
+    except TimeoutException as error:
+        raise CapacityError(f"{processes} processes were to start within {timeout_s} s and did not: {error}") from error
+    return results
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

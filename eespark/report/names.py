@@ -1,0 +1,38 @@
+"""Names for readers: protocols, parts, stages."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOL_NAMES: Final = {
+    "disjoint_areas": ("Areas apart from training", "same tiles, other ground"),
+    "unseen_tiles": ("Tiles never seen", "no training sample in them"),
+    "lucas": ("LUCAS survey points", "seen in the field, coarse classes"),
+}
+SPLIT_NAMES: Final = {"train": "training", "validation": "validation", "test": "test", "unseen": "unseen tiles", "points": "survey points"}
+STAGES: Final = {
+    "make_demo_archive": "makes the synthetic archive",
+    "scan_archive": "lists and checks the products",
+    "import_labels": "reads the declarations",
+    "draw_samples": "decides where to look",
+    "extract_series": "reads reflectance at the samples",
+    "build_training_set": "puts series together",
+    "train": "fits the network",
+    "predict_map": "maps whole tiles",
+    "validate": "tests on what was held back",
+}
+
+
+def protocol_name(key: str) -> str:
+    """A protocol's name for readers."""
+    return PROTOCOL_NAMES.get(key, (key.replace("_", " "), ""))[0]
+
+
+def model_name(model: str) -> str:
+    """A model's name for readers."""
+    return model.replace("_", " ")
+
+
+def in_text(name: str) -> str:
+    """A name within a sentence: its capital goes, but not that of an acronym."""
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]

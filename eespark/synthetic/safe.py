@@ -1,0 +1,169 @@
+"""Products on disk in the agency's layout: names, folders, JP2, metadata, manifest.
+
+Source: file trees and metadata of real products of baselines 02.06 (L1C), 02.12, 02.14 and 04.00 (L2A); Sentinel-2 Products
+Specification Document (S2-PDGS-TAS-DI-PSD). Bands that this project does not read are left out of tree and lists alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy.typing as npt
+import rasterio
+
+from eespark.bands import BANDS, RESOLUTION_M
+from eespark.grid import TileGrid
+from eespark.synthetic import safe_xml
+
+# Processing centre of each baseline as real products name it.
+_CENTRE: Final = {"02.06": "EPAE", "02.14": "MPS_", "04.00": "VGS1"}
+BASELINE_OFFSET: Final = {"02.06": 0, "02.14": 0, "04.00": 1000}
+"""Added to reflectance x 10,000; the metadata carries its negative."""
+
+
+@dataclass(frozen=True)
+class ProductName:
+    """All names of one product.
+
+    Attributes:
+        mission: S2A or S2B.
+        level: L1C or L2A.
+        tile: MGRS name without T.
+        relative_orbit: 1..143.
+        absolute_orbit: Of the datatake.
+        start: Start of the datatake, which names the product.
+        datastrip_start: Start of the datastrip, seconds before; tells halves of a tile-date apart.
+        made: When it was processed.
+        baseline: NN.NN.
+    """
+
+    mission: str
+    level: str
+    tile: str
+    relative_orbit: int
+    absolute_orbit: int
+    start: datetime
+    datastrip_start: datetime
+    made: datetime
+    baseline: str
+
+    @property
+    def product_id(self) -> str:
+        """Name of the product without .SAFE."""
+        baseline = self.baseline.replace(".", "")
+        parts = (
+            f"{self.mission}_MSI{self.level}",
+            stamp(self.start),
+            f"N{baseline}",
+            f"R{self.relative_orbit:03d}",
+            f"T{self.tile}",
+            stamp(self.made),
+        )
+        return "_".join(parts)
+
+    @property
+    def granule(self) -> str:
+        """Name of the granule's folder."""
+        return f"{self.level}_T{self.tile}_A{self.absolute_orbit:06d}_{stamp(self.datastrip_start)}"
+
+    @property
+    def datastrip_folder(self) -> str:
+        """Name of the datastrip's folder."""
+        return f"DS_{_CENTRE[self.baseline]}_{stamp(self.made)}_S{stamp(self.datastrip_start)}"
+
+    @property
+    def datastrip_id(self) -> str:
+        """Identifier of the datastrip."""
+        return self._pdi("DS", f"S{stamp(self.datastrip_start)}")
+
+    @property
+    def granule_id(self) -> str:
+        """Identifier of the granule."""
+        return self._pdi("TL", f"A{self.absolute_orbit:06d}_T{self.tile}")
+
+    def _pdi(self, kind: str, rest: str) -> str:
+        return f"{self.mission}_OPER_MSI_{self.level}_{kind}_{_CENTRE[self.baseline]}_{stamp(self.made)}_{rest}_N{self.baseline}"
+
+    @property
+    def datatake_id(self) -> str:
+        """Identifier of the datatake."""
+        return f"G{self.mission}_{stamp(self.start)}_{self.absolute_orbit:06d}_N{self.baseline}"
+
+    @property
+    def sensing_time(self) -> datetime:
+        """When the tile's middle was seen."""
+        return self.datastrip_start + timedelta(seconds=12, microseconds=461_000)
+
+    def image_file(self, band: str) -> str:
+        """Path of a band below the .SAFE folder."""
+        metres = RESOLUTION_M[band]
+        stem = f"T{self.tile}_{stamp(self.start)}_{band}"
+        folder = f"GRANULE/{self.granule}/IMG_DATA"
+        return f"{folder}/{stem}.jp2" if self.level == "L1C" else f"{folder}/R{metres}m/{stem}_{metres}m.jp2"
+
+
+def stamp(moment: datetime) -> str:
+    """YYYYMMDDTHHMMSS."""
+    return moment.strftime("%Y%m%dT%H%M%S")
+
+
+def write_product(
+    folder: Path, name: ProductName, grid: TileGrid, images: dict[str, npt.NDArray[Any]], facts: dict[str, Any], block_px: tuple[int, int]
+) -> Path:
+    """Write a product; its manifest comes last.
+
+    Args:
+        folder: Of the archive.
+        name: Of the product.
+        grid: 10 m grid of the crop.
+        images: (rows, cols) by band, at native resolution; SCL for L2A.
+        facts: `footprint` as [(lon, lat), ...] closed, `percentages` of scene classes, `cloud` percent.
+        block_px: Internal tiles at 10 m and 20 m, px.
+
+    Returns:
+        The .SAFE folder.
+    """
+    root = folder / f"{name.product_id}.SAFE"
+    bands = (*BANDS, "SCL") if name.level == "L2A" else BANDS
+    for band in bands:
+        path = root / name.image_file(band)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_jp2(path, images[band], grid, RESOLUTION_M[band], block_px[RESOLUTION_M[band] // 20])
+    texts = {
+        f"MTD_MSI{name.level}.xml": safe_xml.product_xml(name, [name.image_file(b)[:-4] for b in bands], facts),
+        f"GRANULE/{name.granule}/MTD_TL.xml": safe_xml.tile_xml(name, grid, facts),
+        f"DATASTRIP/{name.datastrip_folder}/MTD_DS.xml": safe_xml.datastrip_xml(name),
+        "INSPIRE.xml": safe_xml.inspire_xml(name),
+    }
+    for relative, text in texts.items():
+        path = root / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    write_manifest(root, name)
+    return root
+
+
+def write_jp2(path: Path, values: npt.NDArray[Any], grid: TileGrid, pixel_m: int, block_px: int) -> None:
+    """One band as lossless JPEG 2000 with internal tiles, georeferenced by GeoJP2 and GML boxes."""
+    profile = {
+        "driver": "JP2OpenJPEG", "height": values.shape[0], "width": values.shape[1], "count": 1, "dtype": values.dtype.name,
+        "crs": grid.crs,
+        "transform": rasterio.Affine(pixel_m, 0, grid.x_min, 0, -pixel_m, grid.y_max), "REVERSIBLE": "YES", "QUALITY": "100",
+        "tiled": True, "BLOCKXSIZE": min(block_px, values.shape[1]), "BLOCKYSIZE": min(block_px, values.shape[0]),
+        "RESOLUTIONS": 5 if values.shape[0] >= 64 else 1,
+    }  # fmt: skip
+    with rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"), rasterio.open(path, "w", **profile) as dataset:
+        dataset.write(values, 1)
+
+
+def write_manifest(root: Path, name: ProductName) -> None:
+    """`manifest.safe` with size and MD5 of every other file of the product."""
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name != "manifest.safe")
+    listed = [
+        (p.relative_to(root).as_posix(), p.stat().st_size, hashlib.md5(p.read_bytes(), usedforsecurity=False).hexdigest()) for p in files
+    ]
+    (root / "manifest.safe").write_text(safe_xml.manifest_xml(name, listed), encoding="utf-8")

@@ -1,0 +1,220 @@
+"""The bundle: a folder with all that prediction needs, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from eespark import __version__
+from eespark.errors import FormatError
+from eespark.io.storage import is_local, local_path, open_filesystem, publish_folder, write_json, write_manifest
+from eespark.kernels.calibration import expected_calibration_error, fit_temperature, softmax
+from eespark.kernels.novelty import fit_novelty, novelty_score
+from eespark.manifest import build_manifest, dump_manifest
+from eespark.train.checkpoint import State
+from eespark.train.data import Arrays, read_part, shape_of
+from eespark.train.loop import Infer, class_weights
+from eespark.train.score import Matrix, confusion, f1_by_class, macro_f1, overall_accuracy
+from eespark.train.settings import FitSettings
+
+logger = logging.getLogger(__name__)
+
+_NOVELTY_ROWS = 20_000
+_CHECKED_ROWS = 256
+_OPSET = 15
+INPUTS = ("reflectance", "valid", "day")
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What validation says of the finished model."""
+
+    temperature: float
+    metrics: dict[str, Any]
+    novelty: dict[str, npt.NDArray[Any]]
+
+
+def export_bundle(
+    settings: FitSettings, manifest: Mapping[str, Any], training_set_url: str, bundle_url: str, model: Any, infer: Infer, state: State
+) -> dict[str, Any]:
+    """Write the bundle and give the content of its metrics.json.
+
+    Args:
+        settings: Of the fit.
+        manifest: Of the training set.
+        training_set_url: Of the training set.
+        bundle_url: Folder that the bundle becomes, in the place of an older one.
+        model: With its final weights.
+        infer: Of the model.
+        state: Of the run, for its curves.
+
+    Raises:
+        FormatError: The ONNX model does not give what Keras gives.
+    """
+    shape = shape_of(manifest)
+    validation = read_part(training_set_url, "validation", shape)
+    judged = _judge(settings, manifest, infer, validation, read_part(training_set_url, "train", shape, enough_rows=_NOVELTY_ROWS))
+    metrics = {"curves": state.history, "best_epoch": state.best_epoch, "stopped_by": state.stopped, **judged.metrics}
+    with tempfile.TemporaryDirectory(prefix="eespark-bundle-") as scratch:
+        folder = Path(scratch)
+        signature = serving_function(model)
+        save_model(signature, model, folder / "saved_model")
+        save_onnx(signature, folder / "model.onnx")
+        sample = {name: values[:_CHECKED_ROWS] for name, values in validation.items()}
+        metrics["onnx_largest_difference"] = compare_onnx(folder / "model.onnx", infer, sample, settings.onnx_tolerance)
+        np.savez(folder / "novelty.npz", **judged.novelty)
+        write_json(str(folder / "metrics.json"), metrics)
+        content = _manifest_content(settings, manifest, training_set_url, judged.temperature)
+        (folder / "model_card.md").write_text(model_card(content, metrics), encoding="utf-8")
+        write_manifest(scratch, build_manifest("bundle", content, __version__))
+        _publish(folder, bundle_url)
+    logger.info("bundle with validation macro-F1 %.4f in %s", metrics["validation"]["macro_f1"], bundle_url)
+    return metrics
+
+
+def serving_function(model: Any) -> Any:
+    """The model as a TensorFlow function of the three named inputs, any batch and any number of dates."""
+    bands = model.input["reflectance"].shape[-1]
+    signature = [
+        tf.TensorSpec((None, None, bands), tf.float32, name="reflectance"),
+        tf.TensorSpec((None, None), tf.float32, name="valid"),
+        tf.TensorSpec((None, None), tf.float32, name="day"),
+    ]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    def serve(reflectance: Any, valid: Any, day: Any) -> Any:
+        outputs = model({"reflectance": reflectance, "valid": valid, "day": day}, training=False)
+        return {"logits": tf.identity(outputs["logits"], "logits"), "features": tf.identity(outputs["features"], "features")}
+
+    return serve
+
+
+def save_model(serve: Any, model: Any, folder: Path) -> None:
+    """Write a SavedModel whose `serving_default` is the serving function."""
+    module = tf.Module()
+    module.weights = list(model.variables)
+    module.serve = serve
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve.get_concrete_function()})
+
+
+def save_onnx(serve: Any, file: Path) -> None:
+    """Write the serving function as ONNX."""
+    import tf2onnx
+
+    tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=_OPSET, output_path=str(file))
+
+
+def compare_onnx(file: Path, infer: Infer, rows: Arrays, tolerance: float) -> float:
+    """The largest difference between outputs of the ONNX file and of Keras.
+
+    Raises:
+        FormatError: It is larger than the tolerance.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    found = session.run(["logits", "features"], {name: rows[name].astype(np.float32) for name in INPUTS})
+    largest = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(found, infer(rows), strict=True))
+    if not largest <= tolerance:
+        raise FormatError(f"needed ONNX outputs within {tolerance} of Keras, found {largest}; the bundle is not written: report the model")
+    return largest
+
+
+def _judge(settings: FitSettings, manifest: Mapping[str, Any], infer: Infer, validation: Arrays, train: Arrays) -> _Judged:
+    logits, features = infer(validation)
+    label = validation["label"]
+    known = label >= 0
+    temperature = fit_temperature(logits[known], label[known])
+    plain, scaled = softmax(logits[known]), softmax(logits[known], temperature)
+    matrix = confusion(label, logits.argmax(axis=1), logits.shape[1])
+    novelty = fit_novelty(infer(train)[1], train["label"], features[known], settings.novelty_shrinkage)
+    scores = {
+        "rows": int(known.sum()),
+        "rows_of_other_classes": int((~known).sum()),
+        "overall_accuracy": overall_accuracy(matrix),
+        "macro_f1": macro_f1(matrix),
+        "f1_by_class": _by_class(manifest, f1_by_class(matrix)),
+        "confusion": matrix.astype(int).tolist(),
+        "ece_before": expected_calibration_error(plain, label[known]),
+        "ece_after": expected_calibration_error(scaled, label[known]),
+        "median_novelty_of_other_classes": float(np.median(novelty_score(novelty, features[~known]))) if np.any(~known) else None,
+    }
+    arrays = {"means": novelty.means, "factor": novelty.factor, "quantiles": novelty.quantiles}
+    return _Judged(temperature, {"validation": scores, "temperature": temperature}, arrays)
+
+
+def _by_class(manifest: Mapping[str, Any], f1: Matrix) -> dict[str, float | None]:
+    pairs = zip(manifest["classes"], f1, strict=True)
+    return {str(one["id"]): None if np.isnan(value) else float(value) for one, value in pairs}
+
+
+def _manifest_content(settings: FitSettings, manifest: Mapping[str, Any], url: str, temperature: float) -> dict[str, Any]:
+    # The shares that the network was shown, rows times class weight: what a shift of priors starts from.
+    rows = manifest["parts"]["train"]["rows_by_class"]
+    shown = class_weights(settings.class_weights, manifest) * np.asarray([rows[str(one["id"])] for one in manifest["classes"]], np.float64)
+    kept = {name: manifest[name] for name in ("legend", "classes", "bands", "scale", "times", "statistics", "grid")}
+    return {
+        **kept,
+        "model": settings.model.name,
+        "onnx": "model.onnx",
+        "novelty": "novelty.npz",
+        "temperature": temperature,
+        "priors": (shown / shown.sum()).tolist(),
+        "settings": settings.model_dump(mode="json"),
+        "training_set": {
+            "url": url,
+            "sample_set": manifest["sample_set"],
+            "manifest_sha256": hashlib.sha256(dump_manifest(manifest).encode()).hexdigest(),
+        },
+    }
+
+
+def model_card(content: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """The bundle in words, for those who find it."""
+    validation = metrics["validation"]
+    names = {str(one["id"]): one["name"] for one in content["classes"]}
+    lines = [f"| {names[key]} | {'-' if f1 is None else format(f1, '.3f')} |" for key, f1 in validation["f1_by_class"].items()]
+    return "\n".join(
+        [
+            f"# {content['model']} for {content['legend']}",
+            "",
+            f"Classifies a year's series of {len(content['bands'])} Sentinel-2 bands ({', '.join(content['bands'])}; reflectance x "
+            f"{content['scale']:,}) into {len(names)} classes. Trained by eespark {__version__} on the sample set "
+            f"{content['training_set']['sample_set']} (grid: {json.dumps(content['grid'])}).",
+            "",
+            "## On its validation rows",
+            f"{validation['rows']:,} rows: overall accuracy {validation['overall_accuracy']:.3f}, macro-F1 {validation['macro_f1']:.3f}; "
+            f"calibration error {validation['ece_before']:.3f}, "
+            f"after temperature {content['temperature']:.2f} {validation['ece_after']:.3f}. Validation chose "
+            "the epoch and the temperature, so independent data will give less.",
+            "",
+            "| class | F1 |",
+            "|---|---|",
+            *lines,
+            "",
+            "## Limits",
+            "Labels are declarations, not observations. Ground, years and crops unlike the training set get answers too: look at novelty. "
+            "Class shares follow the training set unless priors are shifted.",
+            "",
+        ]
+    )
+
+
+def _publish(folder: Path, bundle_url: str) -> None:
+    """Copy the finished folder beside its place, then rename."""
+    temporary = f"{bundle_url.rstrip('/')}.{uuid.uuid4().hex}.tmp"
+    filesystem, path = open_filesystem(temporary)
+    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    filesystem.put(f"{folder}/", path, recursive=True)
+    publish_folder(temporary, local_path(bundle_url) if is_local(bundle_url) else bundle_url.rstrip("/"))

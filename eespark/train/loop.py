@@ -1,0 +1,184 @@
+"""One step, one epoch, one evaluation: what a fit is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from eespark.errors import ManifestError, SettingsError
+from eespark.kernels.packing import pack_dates
+from eespark.train.augment import Batch, augment
+from eespark.train.backend import Backend
+from eespark.train.data import Arrays
+from eespark.train.score import Matrix, confusion
+from eespark.train.settings import FitSettings
+
+Floats = npt.NDArray[np.float32]
+Infer = Callable[[Arrays], tuple[Floats, Floats]]
+Step = Callable[[Batch, float], Any]
+_EVALUATION_BATCH = 1024
+
+
+def learning_rate(settings: FitSettings, size: int, step: int, steps_an_epoch: int) -> float:
+    """The rate of step 0, 1, ...: linear rise to `learning_rate` x size, then as the schedule says.
+
+    Source: Goyal et al. 2017, Accurate, Large Minibatch SGD (arXiv:1706.02677), sections 2.1 and 2.2.
+    """
+    warmup = settings.warmup_epochs * steps_an_epoch
+    peak = settings.learning_rate * size
+    if step < warmup:
+        return peak * (step + 1) / max(warmup, step + 1)
+    if settings.schedule == "constant":
+        return peak
+    share = (step - warmup) / max(settings.epochs * steps_an_epoch - warmup, 1)
+    return float(peak * 0.5 * (1 + np.cos(np.pi * share)))
+
+
+def class_weights(kind: str, manifest: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """(classes,) weights with mean 1 over the training rows: all 1, by 1 / rows, or by 1 / sqrt(rows).
+
+    Raises:
+        ManifestError: A class without training rows.
+    """
+    by_class = manifest["parts"]["train"]["rows_by_class"]
+    rows = np.asarray([by_class.get(str(one["id"]), 0) for one in manifest["classes"]], np.float64)
+    if np.any(rows < 1):
+        raise ManifestError(f"needed training rows of every class, found {by_class}; rebuild the training set")
+    power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[kind]
+    weights = rows**-power
+    return np.asarray(weights * rows.sum() / (weights * rows).sum(), np.float32)
+
+
+def make_step(model: Any, optimizer: Any, backend: Backend, settings: FitSettings) -> Step:
+    """A function of a batch and a learning rate that moves the weights once and gives the loss before."""
+    # Batches differ in their number of dates: with open shapes the graph is traced once.
+    signature = [_input_signature(model), tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    def step(inputs: Any, target: Any, weight: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits = model(inputs, training=True)["logits"]
+            loss = tf.reduce_sum(weight * tf.nn.softmax_cross_entropy_with_logits(target, logits)) / tf.reduce_sum(weight)
+        variables = model.trainable_variables
+        gradients = backend.average_gradients(tape.gradient(loss, variables))
+        clipped, _ = tf.clip_by_global_norm(gradients, settings.gradient_clip)
+        optimizer.apply_gradients(zip(clipped, variables, strict=True))
+        return loss
+
+    smoothing = settings.label_smoothing
+
+    def run(batch: Batch, rate: float) -> Any:
+        optimizer.learning_rate.assign(rate)
+        target = batch.target * (1 - smoothing) + smoothing / batch.target.shape[1]
+        return step(
+            _tensors(batch.reflectance, batch.valid, batch.day), tf.constant(target, tf.float32), tf.constant(batch.weight, tf.float32)
+        )
+
+    return run
+
+
+def train_batches(
+    batches: Iterable[Arrays], settings: FitSettings, weights: npt.NDArray[np.float32], scale: float, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """Batches as a step takes them: augmented, with targets and weights.
+
+    Args:
+        batches: Of `shuffled_batches`.
+        settings: Of the fit.
+        weights: (classes,) of `class_weights`.
+        scale: Stored reflectance of 1.
+        rng: Of the augmentation.
+
+    Raises:
+        ManifestError: A training row whose class is not in the manifest.
+    """
+    identity = np.eye(len(weights), dtype=np.float32)
+    for arrays in batches:
+        label = arrays["label"]
+        if label.min() < 0:
+            raise ManifestError("needed training rows of the manifest's classes, found another class; rebuild the training set")
+        weight = weights[label]
+        if settings.weight_by_inclusion:
+            weight = weight / arrays["inclusion_probability"].astype(np.float32)
+        reflectance, valid, day = (arrays[name].astype(np.float32) for name in ("reflectance", "valid", "day"))
+        yield augment(Batch(reflectance, valid, day, identity[label], weight), settings.augment, scale, rng)
+
+
+def run_epoch(step: Step, batches: Iterable[Batch], rates: Sequence[float]) -> float:
+    """Mean loss of an epoch of one step a learning rate.
+
+    Raises:
+        ManifestError: Fewer batches than the manifest promises.
+    """
+    # Losses are read at the end: reading one waits for its step.
+    losses = [step(batch, rate) for rate, batch in zip(rates, batches, strict=False)]
+    if len(losses) < len(rates):
+        raise ManifestError(f"needed {len(rates)} batches by the manifest's row groups, found {len(losses)}; rebuild the training set")
+    return float(np.mean([float(one) for one in losses]))
+
+
+def need_finite(loss: float, epoch: int, settings: FitSettings) -> None:
+    """Check a loss.
+
+    Raises:
+        SettingsError: It is no number.
+    """
+    if not np.isfinite(loss):
+        raise SettingsError(
+            f"needed a finite loss, found {loss} in epoch {epoch}; lower learning_rate ({settings.learning_rate}) "
+            f"or gradient_clip ({settings.gradient_clip})"
+        )
+
+
+def make_infer(model: Any) -> Infer:
+    """A function of rows in memory that gives logits (n, classes) and features (n, features) by Keras; traced once."""
+    classes, width = (int(model.output[name].shape[1]) for name in ("logits", "features"))
+
+    @tf.function(input_signature=[_input_signature(model)])  # type: ignore[untyped-decorator]
+    def call(inputs: Any) -> Any:
+        return model(inputs, training=False)
+
+    def infer(arrays: Arrays) -> tuple[Floats, Floats]:
+        logits, features = [np.zeros((0, classes), np.float32)], [np.zeros((0, width), np.float32)]
+        for start in range(0, len(arrays["valid"]), _EVALUATION_BATCH):
+            rows = slice(start, start + _EVALUATION_BATCH)
+            outputs = call(_tensors(arrays["reflectance"][rows], arrays["valid"][rows], arrays["day"][rows]))
+            logits.append(outputs["logits"].numpy())
+            features.append(outputs["features"].numpy())
+        return np.concatenate(logits), np.concatenate(features)
+
+    return infer
+
+
+def _input_signature(model: Any) -> dict[str, Any]:
+    bands = model.input["reflectance"].shape[-1]
+    plain = tf.TensorSpec((None, None), tf.float32)
+    return {"reflectance": tf.TensorSpec((None, None, bands), tf.float32), "valid": plain, "day": plain}
+
+
+def _tensors(reflectance: npt.NDArray[Any], valid: npt.NDArray[Any], day: npt.NDArray[Any]) -> dict[str, Any]:
+    packed = pack_dates(reflectance, valid, day)
+    return {name: tf.constant(one, tf.float32) for name, one in zip(("reflectance", "valid", "day"), packed, strict=True)}
+
+
+def evaluate(infer: Infer, arrays: Arrays, backend: Backend) -> tuple[Matrix, float]:
+    """Confusion matrix and mean loss over the rows of all ranks; the same in all.
+
+    Args:
+        infer: Of `make_infer`.
+        arrays: This rank's rows.
+        backend: Of the ranks.
+    """
+    logits, _ = infer(arrays)
+    label, classes = arrays["label"], logits.shape[1]
+    known = label >= 0
+    shifted = logits[known] - logits[known].max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(int(known.sum())), label[known]]
+    matrix = confusion(label, logits.argmax(axis=1), classes)
+    summed = backend.total(np.append(matrix.ravel(), losses.sum()))
+    matrix = summed[:-1].reshape(classes, classes)
+    return matrix, float(summed[-1] / max(matrix.sum(), 1))

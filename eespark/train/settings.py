@@ -1,0 +1,78 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from eespark.job import JobSettings
+from eespark.settings import Settings, Share, Url
+
+Architecture = Literal["lstm", "bilstm", "cnn1d", "transformer"]
+
+
+class ModelSettings(Settings):
+    """Architecture and size of the classifier."""
+
+    name: Annotated[Architecture, Field(description="lstm, bilstm, cnn1d or transformer")] = "bilstm"
+    units: Annotated[int, Field(ge=1, le=4096, description="width of each layer (of each direction in bilstm)")] = 128
+    layers: Annotated[int, Field(ge=1, le=64, description="recurrent, convolution or attention layers")] = 3
+    features: Annotated[int, Field(ge=1, le=4096, description="width of the layer before the logits, used for novelty")] = 64
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0, description="share of activations dropped between layers in training")] = 0.1
+    heads: Annotated[int, Field(ge=1, le=64, description="attention heads of the transformer; must divide units")] = 4
+    kernel: Annotated[int, Field(ge=1, le=63, description="acquisitions under one kernel of cnn1d")] = 5
+    harmonics: Annotated[int, Field(ge=1, le=16, description="sine-cosine pairs of the day encoding; the first has a period of a year")] = 4
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> ModelSettings:
+        if self.name == "transformer" and self.units % self.heads:
+            raise ValueError(f"heads must divide units, found {self.heads} and {self.units}")
+        return self
+
+
+class AugmentSettings(Settings):
+    """Random changes of the training series; all off by default."""
+
+    temporal_dropout: Annotated[float, Field(ge=0.0, lt=1.0, description="share of the valid dates that are dropped")] = 0.0
+    time_warp_days: Annotated[float, Field(ge=0.0, le=50.0, description="days; largest shift of a date, smooth over the year")] = 0.0
+    band_gain: Annotated[float, Field(ge=0.0, le=0.5, description="standard deviation of one factor a band and series around 1")] = 0.0
+    band_noise: Annotated[float, Field(ge=0.0, le=0.2, description="reflectance (0..1); standard deviation added to each value")] = 0.0
+    mixup: Annotated[float, Field(ge=0.0, le=10.0, description="alpha of the Beta distribution of mixing weights; 0 is off")] = 0.0
+
+
+class FitSettings(Settings):
+    """How the classifier is fitted."""
+
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    epochs: Annotated[int, Field(ge=1, description="most epochs")] = 50
+    batch: Annotated[int, Field(ge=1, description="series a step and process")] = 128
+    shuffle_rows: Annotated[int, Field(ge=0, description="series kept in the shuffle buffer of a process")] = 8192
+    learning_rate: Annotated[float, Field(gt=0.0, description="of one process; multiplied by the number of processes")] = 1e-3
+    schedule: Annotated[Literal["cosine", "constant"], Field(description="of the learning rate after the warm-up")] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0.0, description="epochs of linear rise to the scaled learning rate")] = 1.0
+    gradient_clip: Annotated[float, Field(gt=0.0, description="largest global norm of the averaged gradient")] = 1.0
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0, description="share of each label spread over all classes")] = 0.0
+    class_weights: Annotated[Literal["none", "balanced", "sqrt"], Field(description="weight of a class by its rows in train")] = "sqrt"
+    weight_by_inclusion: Annotated[bool, Field(description="weight each series by 1 / inclusion probability")] = False
+    early_stopping_patience: Annotated[int | None, Field(ge=1, description="epochs without a better macro-F1; null: never stop")] = 8
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="of weights, order and augmentation")] = 0
+    deterministic: Annotated[bool, Field(description="only operations that give the same result each time")] = True
+    resume: Annotated[bool, Field(description="go on from the checkpoint of a killed run with the same settings")] = True
+    tracking: Annotated[str | None, Field(description="MLflow tracking URI (folder or server); null: none")] = None
+    experiment: Annotated[str, Field(min_length=1, description="name of the MLflow experiment")] = "eespark"
+    time_limit_s: Annotated[float | None, Field(gt=0.0, description="s; no epoch starts after it; null: no limit")] = None
+    onnx_tolerance: Annotated[float, Field(gt=0.0, description="largest difference between ONNX and Keras outputs")] = 1e-4
+    novelty_shrinkage: Annotated[Share, Field(description="weight of the sphere in the covariance of the features")] = 0.05
+
+
+class TrainSettings(JobSettings):
+    """What is trained on what, where it goes, and by how many processes."""
+
+    training_set: Annotated[Url, Field(description="URL of the training set")]
+    bundle: Annotated[Url, Field(description="URL of the folder that the bundle becomes")]
+    fit: FitSettings = FitSettings()
+    processes: Annotated[int, Field(ge=1, description="1: in this process; more: Horovod on Spark, one task slot each")] = 1
+    threads_per_process: Annotated[int | None, Field(ge=1, description="null: all cores")] = None
+    start_timeout_s: Annotated[int, Field(ge=1, description="s until all processes must have started")] = 120

@@ -1,0 +1,47 @@
+"""Train a classifier on a training set and write its bundle: in this process, or by Horovod on Spark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eespark.job import run_job
+from eespark.launch import launch
+from eespark.train.fit import check_training_set, fit_rank
+from eespark.train.settings import TrainSettings
+
+
+def check(settings: TrainSettings) -> None:
+    """Check that the training set is there and gives each process its share."""
+    check_training_set(settings)
+
+
+def work(settings: TrainSettings) -> dict[str, Any]:
+    """Train; the summary holds what validation says."""
+    spark = None
+    if settings.processes > 1:
+        # One process needs no JVM.
+        from eespark.spark.session import make_session
+
+        spark = make_session("train")
+    try:
+        text = settings.model_dump_json()
+        metrics = launch(fit_rank, settings.processes, (text,), spark, settings.threads_per_process, settings.start_timeout_s)[0]
+    finally:
+        if spark is not None:
+            spark.stop()
+    validation = metrics["validation"]
+    return {
+        "model": settings.fit.model.name,
+        "processes": settings.processes,
+        "epochs": len(metrics["curves"]),
+        "best_epoch": metrics["best_epoch"],
+        "stopped_by": metrics["stopped_by"],
+        "series_per_s": metrics["curves"][-1]["series_per_s"],
+        "temperature": metrics["temperature"],
+        "validation": {name: validation[name] for name in ("rows", "overall_accuracy", "macro_f1", "ece_before", "ece_after")},
+        "bundle": settings.bundle,
+    }
+
+
+if __name__ == "__main__":
+    run_job("train", TrainSettings, work, check)
