@@ -68,7 +68,7 @@ def make_venv(venv: Path) -> None:
 
 def install_locked(venv: Path) -> None:
     """Exactly the locked packages, with checked hashes."""
-    uv = [venv / "bin" / "uv", "pip", "install", "--quiet", "--require-hashes", "--python", python_of(venv)]
+    uv = [venv / "bin" / "uv", "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes", "--python", python_of(venv)]
     run([*uv, "--requirement", REQUIREMENTS / "run.lock"])
 
 

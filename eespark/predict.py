@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,8 +170,9 @@ def _load(folder: Path, manifest: dict[str, Any], threads: int) -> Bundle:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the core to the other slots
+    # A model may name other files as its weights; from bytes they are looked for in this folder, which is nowhere.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(Path(os.devnull) / "nowhere"))
     try:
-        # From bytes, so that a model cannot name other files to be read as its weights.
         session = onnxruntime.InferenceSession(onnx.read_bytes(), options, providers=["CPUExecutionProvider"])
     except _ONNX_ERRORS as error:
         raise FormatError(f"{onnx}: needed an ONNX model, found something else ({error}); train again") from error

@@ -58,8 +58,10 @@ def read_quicklook(path: str, longest_px: int) -> Quicklook:
         step = max(1.0, max(dataset.shape) / longest_px)
         shape = (max(1, round(dataset.height / step)), max(1, round(dataset.width / step)))
         values = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
-        transform = dataset.transform * Affine.scale(dataset.width / shape[1], dataset.height / shape[0])
-        return Quicklook(values, _valid(values, dataset.nodata), tuple(transform)[:6], dataset.crs.to_string())
+        across, down = dataset.width / shape[1], dataset.height / shape[0]
+        a, b, left, d, e, top = tuple(dataset.transform)[:6]
+        transform = (a * across, b * down, left, d * across, e * down, top)
+        return Quicklook(values, _valid(values, dataset.nodata), transform, dataset.crs.to_string())
 
 
 def read_like(path: str, like: Quicklook) -> Quicklook:

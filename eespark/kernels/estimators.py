@@ -264,7 +264,7 @@ def _intervals(values: Floats, errors: Floats, holding: Ints, level: float) -> l
 def _interval(value: float, error: float, holding: int, level: float, bounded: bool) -> Estimate:
     """Interval of one measure; NaN where one cluster alone holds it, for then nothing tells how it varies."""
     nothing = float("nan")
-    if not np.isfinite(value) or not np.isfinite(error) or holding < 2:
+    if not np.isfinite(value) or not np.isfinite(error):
         return Estimate(value, nothing, nothing, nothing)
     if bounded and (value <= 0 or value >= 1):
         tail = ((1 - level) / 2) ** (1 / holding)

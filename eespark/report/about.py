@@ -9,7 +9,7 @@ from typing import Any
 
 from eespark.report.inputs import Inputs
 from eespark.report.markup import Html, Piece, Section, details, grid, interval, join, missing, paragraph, percent, table, tag
-from eespark.report.names import PROTOCOL_NAMES, protocol_name
+from eespark.report.names import PROTOCOL_NAMES, model_name, protocol_name
 
 Content = Mapping[str, Any]
 
@@ -37,9 +37,10 @@ def _what_it_is(inputs: Inputs) -> str:
         return "There is no trained model yet."
     parts = inputs.training["parts"] if inputs.training else {}
     rows = parts.get("train", {}).get("rows")
+    model = inputs.bundle
     text = (
-        f"The model, {inputs.main_model}, reads a crop year of Sentinel-2 observations ({len(inputs.bundle['bands'])} bands, up to "
-        f"{inputs.bundle['times']} dates) of a pixel and names one of {len(inputs.bundle['classes'])} classes of {inputs.bundle['legend']}."
+        f"The model, {inputs.main_model}, reads a crop year of Sentinel-2 observations ({len(model['bands'])} bands, up to "
+        f"{model['times']} dates) of a pixel and names one of {len(model['classes'])} classes of the legend {model['legend']}."
     )
     return text + (
         f" It learnt from {rows:,} pixels of declared parcels, sample set {inputs.training['sample_set']}."
@@ -84,7 +85,7 @@ def _compare(key: str, models: Mapping[str, Content], main: str | None) -> list[
         if other["estimate"] is None:
             continue
         word = "ahead of" if own["estimate"] > other["estimate"] else "behind" if own["estimate"] < other["estimate"] else "level with"
-        text = f"{protocol_name(key)}: {main} is {word} {name.replace('_', ' ')} in macro-F1, {interval(own)} against {interval(other)}"
+        text = f"{protocol_name(key)}: {main} is {word} {model_name(name)} in macro-F1, {interval(own)} against {interval(other)}"
         if own["lower"] is not None and other["lower"] is not None:
             apart = own["lower"] > other["upper"] or own["upper"] < other["lower"]
             text += "; the intervals do not touch." if apart else "; the intervals overlap, so the order may be chance."
@@ -117,7 +118,7 @@ def lineage_section(inputs: Inputs) -> Section:
             ]
         )
     head = ["what", "identity", "made from", "eespark", "settings hash"]
-    lead = "What was made from what. Two runs with the same hashes and the same products give the same result."
+    lead = "What was made from what. The hashes tell whether two runs used the same settings and the same rows."
     return Section("lineage", "Lineage", lead, table("Sets, model and maps, each with what it was made from", head, rows, 9))
 
 
@@ -130,7 +131,7 @@ def _identity(kind: str, manifest: Content) -> str:
     model = manifest.get("model")
     if kind == "bundle":
         return str(model.get("name") if isinstance(model, dict) else model)
-    return ", ".join(protocol_name(key) for key in manifest["protocols"])
+    return ", ".join(protocol_name(key) for key, _ in _in_order(manifest["protocols"]))
 
 
 def _made_from(manifest: Content) -> str:
@@ -143,15 +144,15 @@ def _made_from(manifest: Content) -> str:
         source = manifest.get(key)
         if isinstance(source, dict):
             name = source.get("content_hash") or source.get("manifest_sha256") or source.get("url", "")
-            told.append(f"{key.replace('_', ' ')} {str(name)[:16]}")
+            told.append(f"{key.replace('_', ' ')} {str(name)[:12]}")
         elif source:
-            told.append(f"{key.replace('_', ' ')} {str(source)[:16]}")
+            told.append(f"{key.replace('_', ' ')} {str(source)[:12]}")
     return "; ".join(told)
 
 
 def _settings_hash(manifest: Content) -> str:
     if manifest.get("settings_hash"):
-        return str(manifest["settings_hash"])[:16]
+        return str(manifest["settings_hash"])[:12]
     if "settings" not in manifest:
         return ""
-    return hashlib.sha256(json.dumps(manifest["settings"], sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(manifest["settings"], sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -60,16 +60,17 @@ def curve_chart(curves: Sequence[Content], names: Mapping[str, str], label: str,
     return result[0]
 
 
-def dot_chart(rows: Sequence[tuple[str, Sequence[tuple[str, Content]]]], models: Sequence[str], label: str) -> str:
+def dot_chart(rows: Sequence[tuple[str, Sequence[tuple[str, Content]]]], models: Sequence[str], label: str, width_in: float = 5.6) -> str:
     """Estimates with their intervals: one line a row, one marker a model.
 
     Args:
         rows: Name of the row, and (model, estimate) pairs.
         models: All models, in the order of colours and markers.
         label: Of the axis, percent.
+        width_in: Inches.
     """
     gap = min(0.3, 0.7 / max(len(models), 1))
-    with chart(5.6, 1.0 + max(0.34, 0.19 * len(models)) * len(rows)) as ((axis,), result):
+    with chart(width_in, 1.0 + max(0.34, 0.19 * len(models)) * len(rows)) as ((axis,), result):
         drawn = set()
         for line, (_, pairs) in enumerate(rows):
             for model, told in pairs:
@@ -158,7 +159,7 @@ def point_chart(samples: pd.DataFrame, groups: Sequence[tuple[Any, str, str]], c
         if outline is not None:
             axis.plot(outline[:, 0] / 1000, outline[:, 1] / 1000, color="#52606d", linewidth=1.4)
         values = samples[column].to_numpy()
-        size = float(np.clip(9000 / max(len(samples), 1), 2.5, 16))
+        size = float(np.clip(20_000 / max(len(samples), 1), 5, 18))
         for place, (value, _, colour) in enumerate(groups):
             mine = values == value
             if mine.any():

@@ -61,7 +61,7 @@ def _told(value: Any) -> str:
 def products_section(inputs: Inputs) -> Section:
     """Quality of the products, what was set aside and why, and how fast pixels came."""
     scan, extract = inputs.summaries.get("scan_archive", {}), inputs.summaries.get("extract_series", {})
-    lead = "Products that could not be trusted were set aside with their reason; everything else was read. One bad file never stops a run."
+    lead = "Products that could not be trusted are set aside with their reason, and the run goes on without them."
     pieces: list[Html] = []
     if scan:
         counts = [[state, scan.get(state)] for state in ("current", "superseded", "quarantined")]
@@ -104,7 +104,7 @@ def _rates(extract: Content) -> list[list[Piece]]:
 def samples_section(inputs: Inputs) -> Section:
     """Where the samples lie, and how many of each class are in each part."""
     lead = (
-        "Where the model looked. Left: the parts, which never share a parcel or ground. Right: the declared class. "
+        "Where the model looked: by part, of which no two share a parcel or ground, and by declared class. "
         "Coordinates are kilometres in EPSG:3035; the line is the outline of the tile's raster."
     )
     pieces = [_sample_maps(inputs)] if inputs.samples is not None else [missing(inputs.missing.get("samples", "there is no training set"))]

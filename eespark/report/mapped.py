@@ -74,9 +74,5 @@ def _agreement(one: TileMap) -> Html:
     drawn = np.where(both, np.where(right, 0, 1), 255).astype(np.uint8)
     source = picture(drawn, np.array([rgb("#e6e9ec"), rgb(PALETTE[1])], np.uint8))
     share = right.sum() / both.sum() if both.any() else None
-    caption = join(
-        [tag("b", "Where they differ"), f" in orange; {percent(share)} of the shown pixels agree, parcel edges included"]
-    )
-    return figure(
-        pixels(drawn), f"Where map and truth of tile {one.tile} differ; {percent(share)} of the shown pixels agree.", caption, "map"
-    )
+    caption = join([tag("b", "Where they differ"), f" in orange; {percent(share)} of the shown pixels agree, parcel edges included"])
+    return figure(source, f"Where map and truth of tile {one.tile} differ; {percent(share)} of the shown pixels agree.", caption, "map")

@@ -57,7 +57,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as percent."""
-    return _NONE if value is None or value != value else f"{100 * value:.{digits}f} %"
+    return _NONE if value is None or value != value else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def join(pieces: Sequence[Piece], by: str = "") -> Html:
@@ -103,13 +103,14 @@ def table(caption: str, head: Sequence[Piece], rows: Sequence[Sequence[Piece]], 
             for row in rows
         ]
     )
-    whole = tag("table", join([tag("caption", caption), tag("thead", tag("tr", top)), tag("tbody", body)]))
+    whole = tag("table", join([tag("caption", tag("span", caption)), tag("thead", tag("tr", top)), tag("tbody", body)]))
     return tag("div", whole, class_="scroll", tabindex=0, role="group", aria_label=caption)
 
 
-def figure(source: str, alt: str, caption: Piece = None, kind: str = "") -> Html:
-    """A picture (a data URI) with the words that stand for it."""
-    image = Html(f'<img src="{html.escape(source, quote=True)}" alt="{html.escape(alt, quote=True)}">')
+def figure(source: str, alt: str, caption: Piece = None, kind: str = "", width_px: float | None = None) -> Html:
+    """A picture (a data URI) with the words that stand for it; as wide as its place, or `width_px` and down to 0.6 of that."""
+    size = "" if width_px is None else f' style="width:{width_px:.0f}px;min-width:{0.6 * width_px:.0f}px"'
+    image = Html(f'<img src="{html.escape(source, quote=True)}" alt="{html.escape(alt, quote=True)}"{size}>')
     told = join([image] if caption is None else [image, tag("figcaption", caption)])
     return tag("figure", told, class_=kind) if kind else tag("figure", told)
 

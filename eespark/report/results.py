@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from eespark.report.charts import confusion_chart, curve_chart, dot_chart, reliability_chart, series_chart
+from eespark.kernels.accuracy import share_of
+from eespark.report.charts import confusion_chart, confusion_width_px, curve_chart, dot_chart, reliability_chart, series_chart
 from eespark.report.inputs import Inputs
 from eespark.report.markup import Html, Piece, Section, details, figure, grid, interval, join, missing, number, paragraph, table, tag
 from eespark.report.names import PROTOCOL_NAMES, in_text, model_name, protocol_name
+from eespark.report.series import STEP_DAYS
+from eespark.report.validation import SEVERAL
 
 Content = Mapping[str, Any]
-_FROM_LABELS: Final = "the declared class"
 
 
 def series_section(inputs: Inputs) -> Section:
@@ -39,7 +41,9 @@ def series_section(inputs: Inputs) -> Section:
             else "too few clear values"
         )
         alt = f"NDVI of {name} through the crop year: {top}."
-        pieces.append(figure(series_chart(band, background, STEP_DAYS, inputs.first_day), alt, join([tag("b", name), f" {band.samples:,} samples"])))
+        pieces.append(
+            figure(series_chart(band, background, STEP_DAYS, inputs.first_day), alt, join([tag("b", name), f" {band.samples:,} samples"]))
+        )
     return Section("series", "Class series", lead, grid(pieces, "small"))
 
 
@@ -58,8 +62,8 @@ def curves_section(inputs: Inputs) -> Section:
         f"Macro-F1 and overall accuracy on the validation part by epoch; best epoch {best}.",
     ]
     pieces = [
-        figure(curve_chart(curves, losses, "loss", best, False), alts[0], "Loss"),
-        figure(curve_chart(curves, scores, "on the validation part, %", best, True), alts[1], "Accuracy on the validation part"),
+        figure(curve_chart(curves, losses, "loss", best, False), alts[0]),
+        figure(curve_chart(curves, scores, "on the validation part, %", best, True), alts[1]),
     ]
     stop = inputs.metrics.get("stopped_by")
     note = f"{len(curves)} epochs, stopped by {stop}." if stop else f"{len(curves)} epochs."
@@ -78,18 +82,20 @@ def accuracy_section(inputs: Inputs) -> Section:
     models, order = _models(inputs), _order(inputs)
     pieces, rows = [], []
     for key, name in (("overall_accuracy", "Overall accuracy"), ("macro_f1", "Macro-F1")):
-        lines = [(protocol_name(p), [(model_name(m), inputs.protocols[p][m][key]) for m in models if m in inputs.protocols[p]]) for p in order]
+        lines = [
+            (protocol_name(p), [(model_name(m), inputs.protocols[p][m][key]) for m in models if m in inputs.protocols[p]]) for p in order
+        ]
         alt = f"{name} in percent with 95 % intervals: " + "; ".join(
             f"{p}, {', '.join(f'{m} {interval(e)}' for m, e in told)}" for p, told in lines
         )
-        pieces.append(figure(dot_chart(lines, [model_name(m) for m in models], f"{name}, %"), alt, name))
+        pieces.append(figure(dot_chart(lines, [model_name(m) for m in models], f"{name}, %"), alt))
     for protocol in order:
         for model in (m for m in models if m in inputs.protocols[protocol]):
             told = inputs.protocols[protocol][model]
             kappa = told["kappa"]["estimate"]
             cells: list[Piece] = [
                 protocol_name(protocol),
-                model_name(model),
+                _unbroken(model),
                 *(interval(told[k]) for k in ("overall_accuracy", "macro_f1", "weighted_f1")),
             ]
             rows.append([*cells, kappa, told.get("ece"), told["n_samples"], told["n_clusters"]])
@@ -124,8 +130,8 @@ def _coarse_notes(inputs: Inputs, order: Sequence[str], models: Sequence[str]) -
 def confusion_section(inputs: Inputs) -> Section:
     """Confusion matrices."""
     lead = (
-        f"What is taken for what. A row is {_FROM_LABELS}, a column the class on the map; the darker, the larger the share of the row "
-        "(estimated for the population). Numbers count samples. A dark diagonal is good."
+        "What is taken for what. A row is the reference (the declared class, or what the surveyor saw), a column the class on the map; the "
+        "darker, the larger the share of the row, estimated for the population. Numbers count samples. A dark diagonal is good."
     )
     if not inputs.protocols:
         return Section("confusion", "Confusion matrices", lead, _no_validation(inputs))
@@ -144,21 +150,20 @@ def confusion_section(inputs: Inputs) -> Section:
 
 def _matrix(protocol: str, model: str, told: Content) -> Html:
     counts = np.asarray(told["confusion_counts"])
-    used = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
-    if not len(used):
+    rows, columns = np.flatnonzero(counts.sum(axis=1)), np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    if not len(rows):
         return missing("no samples")
-    names = [str(told["by_class"][str(told["classes"][place])]["name"]) for place in used]
-    shares = np.array([[np.nan if v is None else v for v in row] for row in told["confusion_estimated"]], float)[np.ix_(used, used)]
-    mixed = counts[np.ix_(used, used)].copy()
-    np.fill_diagonal(mixed, 0)
-    row, col = np.unravel_index(int(mixed.argmax()), mixed.shape)
-    worst = f" Most often confused: {names[row]} taken for {names[col]}, {int(mixed[row, col]):,} samples." if mixed.any() else ""
-    alt = f"Confusion matrix of {model_name(model)} on {protocol_name(protocol)}, {len(used)} classes.{worst}"
-    left_out = len(counts) - len(used)
-    caption = f"{model_name(model)}, {in_text(protocol_name(protocol))}.{worst}" + (
-        f" {left_out} classes do not occur." if left_out else ""
-    )
-    return figure(confusion_chart(shares, counts[np.ix_(used, used)], names), alt, caption, "wide")
+    names = [str(told["by_class"][str(class_id)]["name"]) for class_id in told["classes"]]
+    weights = np.array([[0.0 if v is None else v for v in row] for row in told["confusion_estimated"]])
+    shares = share_of(weights, weights.sum(axis=1)[:, None])[np.ix_(rows, columns)]
+    mixed = counts - np.diag(np.diag(counts))
+    row, column = np.unravel_index(int(mixed.argmax()), mixed.shape)
+    worst = f" Most often confused: {names[row]} taken for {names[column]}, {int(mixed[row, column]):,} samples." if mixed.any() else ""
+    what, left_out = f"{model_name(model)}, {in_text(protocol_name(protocol))}", len(counts) - len(columns)
+    note = f" Classes that do not occur: {left_out}." if left_out else ""
+    drawn = confusion_chart(shares, counts[np.ix_(rows, columns)], [names[one] for one in rows], [names[one] for one in columns])
+    alt = f"Confusion matrix of {what}, {len(columns)} classes.{worst}"
+    return figure(drawn, alt, f"{what}.{worst}{note}", "wide", confusion_width_px(len(columns)))
 
 
 def classes_section(inputs: Inputs) -> Section:
@@ -173,23 +178,26 @@ def classes_section(inputs: Inputs) -> Section:
     for protocol in _order(inputs):
         told = {model: inputs.protocols[protocol][model] for model in models if model in inputs.protocols[protocol]}
         first = next(iter(told.values()))
-        here = [key for key, one in first["by_class"].items() if one["samples"]]
+        here = [str(key) for key in first["classes"] if first["by_class"][str(key)]["samples"]]
         lines = [
-            (str(first["by_class"][key]["name"]), [(m, one["by_class"].get(key, {}).get("f1") or {}) for m, one in told.items()])
+            (
+                str(first["by_class"][key]["name"]),
+                [(model_name(m), one["by_class"].get(key, {}).get("f1") or {}) for m, one in told.items()],
+            )
             for key in here
         ]
         pieces.append(tag("h3", protocol_name(protocol)))
-        if lines:
-            alt = f"F1 by class on {protocol_name(protocol)}, with 95 % intervals; the table beside it has the numbers."
-            pieces.append(figure(dot_chart(lines, models, "F1, %"), alt, "F1 by class", "medium"))
-        pieces.append(_class_table(protocol_name(protocol), next(iter(told)), first))
+        alt = f"F1 by class on {in_text(protocol_name(protocol))}, with 95 % intervals; the table beside it has the numbers."
+        drawn = [figure(dot_chart(lines, [model_name(m) for m in models], "F1, %", 4.6), alt)] if lines else []
+        pieces.append(grid([*drawn, _class_table(protocol_name(protocol), next(iter(told)), first)], "beside"))
     return Section("classes", "Accuracy by class", lead, join(pieces, "\n"))
 
 
 def _class_table(protocol: str, model: str, told: Content) -> Html:
+    ordered = [told["by_class"][str(class_id)] for class_id in told["classes"] if class_id != SEVERAL]
     rows: list[list[Piece]] = [
         [one["name"], one["samples"], one["labels"], *(interval(one[key]) for key in ("users", "producers", "f1"))]
-        for one in told["by_class"].values()
+        for one in ordered
         if one["samples"] or one["users"]["estimate"] is not None
     ]
     head = ["class", "samples", "labels", "user's, %", "producer's, %", "F1, %"]
@@ -219,6 +227,21 @@ def _models(inputs: Inputs) -> list[str]:
     """The bundle's model first, then the others by name."""
     found = sorted({model for told in inputs.protocols.values() for model in told})
     return sorted(found, key=lambda name: (name != inputs.main_model, name))
+
+
+def _unbroken(model: str) -> Html:
+    return tag("span", model_name(model), class_="nowrap")
+
+
+def _of_models(inputs: Inputs, protocol: str, keys: Sequence[str]) -> list[tuple[str, Content]]:
+    """(model, what lies under these keys of its summary) of each model that the protocol has."""
+    found = []
+    for model in (one for one in _models(inputs) if one in inputs.protocols[protocol]):
+        told: Any = inputs.protocols[protocol][model]
+        for key in keys:
+            told = (told or {}).get(key)
+        found.append((model_name(model), told or {}))
+    return found
 
 
 def _order(inputs: Inputs) -> list[str]:

@@ -30,7 +30,10 @@ nav a:hover,nav a:focus{border-color:var(--accent);color:var(--accent)}
 .pair{grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
 .third{grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr))}
 .fourth{grid-template-columns:repeat(auto-fill,minmax(min(100%,14rem),1fr))}
-.small{grid-template-columns:repeat(auto-fill,minmax(10.8rem,1fr));gap:.8rem}
+.small{grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.8rem}
+.nowrap{white-space:nowrap}
+@media (min-width:900px){.beside{grid-template-columns:minmax(0,23rem) minmax(0,1fr)}
+.beside .scroll{margin-top:0}.beside table{font-size:.86rem}.beside .n{padding-left:.3rem}}
 .cards{grid-template-columns:repeat(auto-fit,minmax(min(100%,16rem),1fr))}
 .card{border:1px solid var(--line);border-top:4px solid var(--accent);border-radius:.4rem;padding:.9rem 1rem .6rem;
 background:var(--tint);height:100%}
@@ -48,8 +51,10 @@ figcaption b{color:var(--ink)}
 .scroll:focus-visible{outline:2px solid var(--accent)}
 table{border-collapse:collapse;font-size:.9rem;min-width:18rem}
 caption{text-align:left;font-weight:600;padding:.2rem 0 .4rem}
+caption span{position:sticky;left:0;display:inline-block;max-width:calc(100vw - 2.5rem)}
 th,td{padding:.32rem .7rem .32rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;font-weight:400;
-overflow-wrap:anywhere}
+overflow-wrap:break-word}
+td:not(.n){min-width:7rem}
 thead th{font-weight:600;border-bottom:2px solid #9aa5b1;overflow-wrap:normal}
 tbody th{min-width:8rem}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;padding-left:.7rem}
@@ -67,7 +72,8 @@ print-color-adjust:exact;-webkit-print-color-adjust:exact}
 details{margin:.6rem 0}summary{cursor:pointer;color:var(--accent)}
 code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.92em}
 footer{color:var(--soft);font-size:.88rem;padding-bottom:2.5rem}
-@media (max-width:560px){header{padding-top:1.2rem}h1{font-size:1.5rem}header,main,footer{padding-left:1rem;padding-right:1rem}
+@media (max-width:560px){.small{grid-template-columns:1fr 1fr}.fourth{grid-template-columns:1fr 1fr}
+header{padding-top:1.2rem}h1{font-size:1.5rem}header,main,footer{padding-left:1rem;padding-right:1rem}
 section{padding:1.2rem 0}}
 @media print{nav,.skip{display:none}body{font-size:10.5pt}section{border:0;padding:.4rem 0}figure,tr,.card{break-inside:avoid}h2,
 h3{break-after:avoid}

@@ -17,6 +17,7 @@ from eespark.io.archive import Candidate, ScanOptions, fingerprint, list_archive
 from eespark.job import JobSettings
 from eespark.schema import PRODUCTS
 from eespark.settings import Share, Url
+from eespark.spark.session import slots
 from eespark.spark.tables import conform, ensure_table, open_table, table_schema, upsert
 from eespark.spark.tasks import one_task_each
 
@@ -116,7 +117,7 @@ def _scan(spark: SparkSession, candidates: DataFrame, known: DataFrame, options:
                 if done is not None:
                     yield pd.DataFrame([done], columns=list(PRODUCTS.names)).astype({"relative_orbit": "Int32"})
 
-    return one_task_each(rows, "product_id").mapInPandas(scan, table_schema(PRODUCTS))
+    return one_task_each(rows, "product_id", 8 * slots(spark)).mapInPandas(scan, table_schema(PRODUCTS))
 
 
 def _scan_one(row: Any, options: ScanOptions, retry: bool) -> dict[str, Any] | None:

@@ -54,7 +54,11 @@ def burn_by_points(spark: SparkSession, pairs: DataFrame, rule: Rule, erode_m: f
         erode_m: Metres.
         adopted: Square -> tile that owns its ground.
     """
-    erode_udf = F.pandas_udf(lambda wkb, crs: _eroded_wkb(wkb, crs, erode_m), "binary")
+
+    def erode(wkb: pd.Series, crs: pd.Series) -> pd.Series:
+        return _eroded_wkb(wkb, crs, erode_m)
+
+    erode_udf = F.pandas_udf(erode, "binary")
     labels = pairs.select("tile", "crs", "label_id", "class_id", "geometry").dropDuplicates(["tile", "label_id"])
     labels = labels.withColumn("_polygon", erode_udf("geometry", "crs"))
     labels = labels.select(F.col("tile").alias("_tile"), "label_id", "class_id", F.expr("ST_GeomFromWKB(_polygon)").alias("polygon"))
@@ -73,7 +77,11 @@ def burn_by_points(spark: SparkSession, pairs: DataFrame, rule: Rule, erode_m: f
     once = joined.groupBy(*_GRID, "row", "col").agg(
         F.count("*").alias("n"), F.first("label_id").alias("label_id"), F.first("class_id").alias("class_id")
     )
-    mine = F.pandas_udf(lambda *columns: _owned(adopted, *columns), "boolean")
+
+    def own(*columns: pd.Series) -> pd.Series:
+        return _owned(adopted, *columns)
+
+    mine = F.pandas_udf(own, "boolean")
     return once.where("n = 1").where(mine(*_GRID, "row", "col")).select("tile", "label_id", "class_id", "row", "col")
 
 

@@ -223,7 +223,7 @@ def _with_places(drawn: DataFrame, grids: list[TileGrid], settings: DrawSettings
 
 
 def _hash_column(seed: int) -> Any:
-    def draw(tile: Any, row: Any, col: Any) -> Any:
+    def draw(tile: pd.Series, row: pd.Series, col: pd.Series) -> pd.Series:
         codes = tile.map({name: hash_text(name) for name in tile.unique()}).to_numpy(np.int64)
         return pd.Series(hash_uniform(seed, codes, row.to_numpy(), col.to_numpy()))
 
@@ -231,7 +231,7 @@ def _hash_column(seed: int) -> Any:
 
 
 def _id_column() -> Any:
-    def identify(tile: Any, row: Any, col: Any, label: Any) -> Any:
+    def identify(tile: pd.Series, row: pd.Series, col: pd.Series, label: pd.Series) -> pd.Series:
         tiles = tile.map({name: hash_text(name) for name in tile.unique()}).to_numpy(np.int64)
         labels = label.map({name: hash_text(name) for name in label.unique()}).to_numpy(np.int64)
         return pd.Series((hash_uint64(tiles, row.to_numpy(), col.to_numpy(), labels) >> np.uint64(1)).astype(np.int64))

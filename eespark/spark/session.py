@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from eespark.errors import CapacityError, MissingError
+from eespark.io.storage import write_text
 
 _SMALL = Path(__file__).resolve().parents[2] / "deploy" / "conf" / "spark-small.conf"
 
@@ -29,13 +32,16 @@ def make_session(app_name: str, properties: str | os.PathLike[str] | None = None
         _use_java_17()
         _use_this_python()
         _trust_system_certificates()
-        conf = read_properties(properties or os.environ.get("EESPARK_SPARK_CONF") or _SMALL)
+        told = read_properties(properties or os.environ.get("EESPARK_SPARK_CONF") or _SMALL)
+        conf = _with_known_jars(told)
         for key, value in conf.items():
             builder = builder.config(key, value)
         if "spark.master" not in conf:
             builder = builder.master(os.environ.get("EESPARK_SPARK_MASTER", "local[*]"))
+        spark = builder.getOrCreate()
+        _remember_jars(spark, told)
     spark = builder.getOrCreate()
-    _register_sedona(spark)
+    _check_extensions(spark)
     spark.sparkContext.setLogLevel(os.environ.get("EESPARK_SPARK_LOG", "ERROR"))
     return spark
 
@@ -73,7 +79,7 @@ def _started_by_spark_submit() -> bool:
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
-def _register_sedona(spark: SparkSession) -> None:
+def _check_extensions(spark: SparkSession) -> None:
     extensions = spark.conf.get("spark.sql.extensions", "") or ""
     for name in ("SedonaSqlExtensions", "DeltaSparkSessionExtension"):
         if name not in extensions:
@@ -88,6 +94,37 @@ def _use_this_python() -> None:
     # Workers of local modes are started by name, which without an activated venv is another Python.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+
+
+def _with_known_jars(conf: dict[str, str]) -> dict[str, str]:
+    """The properties with `spark.jars` in the place of packages that were resolved before.
+
+    Spark puts the jars of packages on the path of its Python workers, which then read the directory of each jar anew at the start of
+    every task: 0.4 s of a core a task with Sedona's and GeoTools'. It does not do so with `spark.jars`. (It also starts faster.)
+    """
+    record = _jar_record(conf)
+    if record is None or not record.is_file():
+        return conf
+    jars = json.loads(record.read_text(encoding="utf-8"))
+    if not jars or not all(Path(jar).is_file() for jar in jars):
+        return conf
+    return {**{k: v for k, v in conf.items() if k != "spark.jars.packages"}, "spark.jars": ",".join(jars)}
+
+
+def _remember_jars(spark: SparkSession, conf: dict[str, str]) -> None:
+    record = _jar_record(conf)
+    if record is None or record.is_file():
+        return
+    jars = [url.removeprefix("file://") for url in (spark.sparkContext.getConf().get("spark.jars") or "").split(",") if url]
+    write_text(str(record), json.dumps(jars))
+
+
+def _jar_record(conf: dict[str, str]) -> Path | None:
+    packages = conf.get("spark.jars.packages")
+    if not packages:
+        return None
+    cache = Path(os.environ.get("EESPARK_CACHE", Path.home() / ".cache" / "eespark"))
+    return cache / "jars" / f"{hashlib.sha256(packages.encode()).hexdigest()[:16]}.json"
 
 
 def _trust_system_certificates() -> None:

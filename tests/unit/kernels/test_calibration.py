@@ -29,6 +29,11 @@ def test_that_negative_log_likelihood_is_minus_the_log_of_the_true_class() -> No
     )
 
 
+def test_that_the_likelihood_of_huge_logits_is_finite() -> None:
+    # The true class is 2,000 below the other: -ln p = 2,000.
+    assert negative_log_likelihood(np.array([[4000.0, 2000.0]]), np.array([1])) == pytest.approx(2000)
+
+
 def test_that_the_temperature_of_overconfident_logits_is_found() -> None:
     # Three of four are right at odds of 3 to 1 once divided: logits of ln 3 x 4 need the temperature 4.
     logits = np.array([[4 * math.log(3), 0.0]] * 4)

@@ -38,6 +38,8 @@ def test_that_the_worked_example_of_olofsson_gives_its_users_accuracy() -> None:
     found = area_adjusted_accuracy(TABLE_8.T, MAPPED_PIXELS).users
     assert [round(one.estimate, 2) for one in found] == [0.88, 0.73, 0.93, 0.96]
     assert np.round(half_widths(found), 2).tolist() == [0.07, 0.10, 0.04, 0.02]
+    # Equation 6 by hand: 66 of 75 right.
+    assert found[0].standard_error == pytest.approx((0.88 * 0.12 / 74) ** 0.5)
 
 
 def test_that_the_worked_example_of_olofsson_gives_its_producers_accuracy() -> None:
@@ -200,4 +202,4 @@ def test_that_agreement_is_membership_in_the_admissible_classes() -> None:
 
 def test_that_only_rows_that_lead_to_one_coarse_class_have_one() -> None:
     crosswalk = {11: (0,), 12: (0,), 2: (1,), 15: (0, 7)}
-    assert single_coarse_class([(11, 12), (2,), (2, 12), (15,), (99,), ()], crosswalk, -1).tolist() == [0, 1, -1, -1, -1, -1]
+    assert single_coarse_class([(11, 12), (2,), (2, 12), (15,), (12, 99), ()], crosswalk, -1).tolist() == [0, 1, -1, -1, -1, -1]

@@ -31,7 +31,8 @@ COARSE = [
     {"id": 5, "name": "Grassland"},
 ]
 CROSSWALK = {1: [5], 2: [1], 12: [0]}
-TILES = {"33UVP": (4_600_000, 2_800_000), "34UCU": (4_700_000, 2_810_000)}
+# Lower left corners in EPSG:3035 of tiles whose rasters start at (300000, 5300040) in zones 33 and 34.
+TILES = {"33UVP": (4_495_400, 2_741_200), "34UCU": (4_944_500, 2_772_900)}
 TIMES = 12
 VERSION = "0.0.test"
 
@@ -73,7 +74,7 @@ def training_part(rng: np.random.Generator, classes: Sequence[dict[str, Any]], r
     return pa.table(
         {
             "tile": tile, "class_id": class_id.astype(np.int32),
-            "point_x": corner[:, 0] + rng.uniform(500, 7_200, rows), "point_y": corner[:, 1] + rng.uniform(500, 7_200, rows),
+            "point_x": corner[:, 0] + rng.uniform(300, 6_800, rows), "point_y": corner[:, 1] + rng.uniform(300, 6_800, rows),
             **{name: [one.reshape(-1) for one in values] for name, values in flat.items()},
         }
     )  # fmt: skip
@@ -155,7 +156,7 @@ def _write_sample_set(folder: Path, classes: Sequence[dict[str, Any]]) -> None:
 
 def _write_map(root: Path, rng: np.random.Generator, classes: list[dict[str, Any]], size: int) -> None:
     ids = np.array([one["id"] for one in classes], np.uint8)
-    fields = rng.choice(ids, (size // 8, size // 8)).repeat(8, axis=0).repeat(8, axis=1)
+    fields = rng.choice(ids, (8, 8)).repeat(size // 8, axis=0).repeat(size // 8, axis=1)
     found = np.where(rng.random(fields.shape) < 0.85, fields, rng.choice(ids, fields.shape)).astype(np.uint8)
     found[:6] = 255
     profile = {"crs": "EPSG:32634", "transform": (10.0, 0.0, 300_000.0, 0.0, -10.0, 5_300_040.0), "nodata": 255}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import tensorflow as tf
 from eespark.errors import FormatError, MissingError, SettingsError
 from eespark.io.storage import read_manifest
 from eespark.predict import load_bundle
-from eespark.train.data import read_part, shape_of
+from eespark.train.data import Arrays, Shape, epoch_seed, petastorm_chunks, read_part, shape_of
 from eespark.train.export import compare_onnx, save_onnx, serving_function
 from eespark.train.fit import check_training_set, fit
 from eespark.train.loop import make_infer
@@ -112,6 +113,29 @@ def test_that_a_run_that_is_killed_and_resumed_ends_like_an_undisturbed_one(trai
         assert {k: v for k, v in one.items() if k not in ("seconds", "series_per_s")} == {
             k: v for k, v in other.items() if k not in ("seconds", "series_per_s")
         }
+
+
+@pytest.mark.usefixtures("no_export")
+def test_that_each_epoch_has_an_order_of_its_own(training_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def record(url: str, shape: Shape, shard: int, shards: int, seed: int) -> Generator[Arrays, None, None]:
+        seeds.append(seed)
+        yield from petastorm_chunks(url, shape, shard, shards, seed)
+
+    monkeypatch.setattr("eespark.train.fit.petastorm_chunks", record)
+    fit(_settings(epochs=3, seed=5), str(training_set), str(tmp_path / "bundle"))
+    assert seeds == [epoch_seed(5, 0), epoch_seed(5, 1), epoch_seed(5, 2)]
+
+
+@pytest.mark.usefixtures("no_export")
+def test_that_dropout_is_drawn_anew_by_seed_and_layer(training_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[Any] = []
+    monkeypatch.setattr("eespark.train.fit.build_model", lambda *given: models.append(build_model(*given)) or models[-1])
+    fit(_settings(epochs=1), str(training_set), str(tmp_path / "bundle"))
+    seeds = [tuple(one.numpy()) for one in models[0].non_trainable_variables]
+    assert len(set(seeds)) == len(seeds) == 2
+    assert all(seed[0] != 0 for seed in seeds)
 
 
 @pytest.mark.usefixtures("no_export")

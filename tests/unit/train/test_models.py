@@ -27,6 +27,7 @@ def _inputs(seed: int = 0, rows: int = 3, times: int = 7) -> Inputs:
     rng = np.random.default_rng(seed)
     valid = (rng.random((rows, times)) < 0.6).astype(np.float32)
     valid[:, 2] = 1
+    valid[0] = 1  # a full series: its end meets the padding
     return {
         "reflectance": rng.integers(0, 5000, (rows, times, 9)).astype(np.float32),
         "valid": valid,
