@@ -55,7 +55,8 @@ def say(step: str, text: str) -> None:
 def check_machine() -> bool:
     """Stop with one line unless this is Python 3.11; tell whether there is a C++ compiler."""
     if sys.version_info[:2] != (3, 11):
-        sys.exit(f"setup: needs Python 3.11, found {sys.version.split()[0]}; install python3.11, or name one: make setup PYTHON=/path/to/python3.11")
+        found = sys.version.split()[0]
+        sys.exit(f"setup: needs Python 3.11, found {found}; install python3.11, or name one: make setup PYTHON=/path/to/python3.11")
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "c++"))
 
 
@@ -106,7 +107,9 @@ def make_trust_store(venv: Path) -> None:
     keytool = [Path(home) / "bin" / "keytool", "-importcert", "-noprompt", "-storepass", "changeit", "-keystore", store]
     pems = [part + "-----END CERTIFICATE-----\n" for part in Path(bundle).read_text().split("-----END CERTIFICATE-----")[:-1]]
     for number, pem in enumerate(pems):
-        subprocess.run([str(part) for part in keytool] + ["-alias", f"ca{number}"], input=pem, text=True, capture_output=True, check=False)
+        # An authority that keytool cannot read (or has) is passed over: the others still serve.
+        command = [*(str(part) for part in keytool), "-alias", f"ca{number}"]
+        subprocess.run(command, input=pem, text=True, capture_output=True, check=False)
 
 
 def python_of(venv: Path) -> Path:
@@ -117,7 +120,8 @@ def python_of(venv: Path) -> Path:
 def run(command: list[object], environment: dict[str, str] | None = None, *, quiet: bool = False) -> str:
     """Run a command; where it fails, show the end of what it said and stop."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE if quiet else None, check=False)
+    errors = subprocess.PIPE if quiet else None
+    done = subprocess.run(words, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=errors, check=False)
     if done.returncode:
         sys.exit(f"setup: failed ({done.returncode}): {' '.join(words)}\n{(done.stdout or '')[-4000:]}{(done.stderr or '')[-8000:]}")
     return done.stdout

@@ -47,7 +47,7 @@ def run_job(job: str, log: Path, summary: Path) -> dict[str, Any]:
     started = time.monotonic()
     with log.open("w", encoding="utf-8") as stream:
         command = [sys.executable, f"jobs/{job}.py", f"deploy/conf/{job}.yaml"]
-        code = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode  # noqa: S603
+        code = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
     if code:
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-25:])
         sys.exit(f"\ndemo: {job} ended with {code}; the end of {log}:\n{tail}")

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from eespark.errors import EESparkError, FormatError, MissingError, TooManyFailuresError
 from eespark.io.archive import Candidate, ScanOptions, fingerprint, list_archive, scan_product
+from eespark.io.stac_catalog import write_collection
 from eespark.job import JobSettings
 from eespark.schema import PRODUCTS
 from eespark.settings import Share, Url
@@ -63,6 +64,9 @@ def scan_archive(spark: SparkSession, settings: ScanSettings) -> dict[str, Any]:
     if updated:
         upsert(spark, updates, settings.products, PRODUCTS)
     summary = _summarise(open_table(spark, settings.products, PRODUCTS), settings, changed, updated)
+    if settings.stac is not None:
+        current = open_table(spark, settings.products, PRODUCTS).where("status = 'current'").orderBy("product_id")
+        summary["stac_items"] = write_collection(settings.stac, (row.asDict() for row in current.toLocalIterator()))
     updates.unpersist()
     scanned.unpersist()
     _limit_failures(summary, settings.max_failed_share)

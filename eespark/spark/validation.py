@@ -19,9 +19,10 @@ from eespark.errors import ManifestError
 from eespark.io.parquet_sets import refuse_pickles
 from eespark.io.storage import join_url, publish_folder, read_manifest, remove_tree, write_manifest
 from eespark.job import JobSettings
+from eespark.legend import load_crosswalk, load_legend
 from eespark.manifest import build_manifest, manifest_hash
 from eespark.predict import load_bundle
-from eespark.report.validation import PROTOCOLS, summarise_protocol
+from eespark.report.validation import PROTOCOLS, disjoint_areas, lucas, summarise_models, unseen_tiles
 from eespark.settings import Url
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def validate(spark: SparkSession, settings: ValidateSettings) -> dict[str, Any]:
         ManifestError: The bundle was not trained on this training set.
     """
     training, bundle = read_manifest(settings.training_set, "training_set"), read_manifest(settings.bundle, "bundle")
-    if bundle["training_set"].get("content_hash", training["content_hash"]) != training["content_hash"]:
+    if bundle["training_set"]["manifest_sha256"][:16] != manifest_hash(training):
         raise ManifestError(f"{settings.bundle} was trained on another set than {settings.training_set}; name the one it was trained on")
     parts = [part for part in PROTOCOLS if part in training["parts"]]
     building = settings.validation.rstrip("/") + ".building"
@@ -147,7 +148,16 @@ def _forest(settings: ValidateSettings, table: pd.DataFrame, training: dict[str,
 
 
 def _estimate(table: pd.DataFrame, training: dict[str, Any], settings: ValidateSettings) -> dict[str, Any]:
-    raise NotImplementedError
+    name = str(training["legend"]).split("@")[0]
+    coarse, crosswalk = load_legend(settings.coarse_legend), load_crosswalk(f"{name}_to_{settings.coarse_legend}")
+    fine_classes = [{"id": c.class_id, "name": c.name} for c in load_legend(name).classes]
+    coarse_classes = [{"id": c.class_id, "name": c.name} for c in coarse.classes]
+    protocols = [
+        (disjoint_areas(training["legend"]), fine_classes),
+        (unseen_tiles(training["legend"]), fine_classes),
+        (lucas(coarse.key, crosswalk.by_class), coarse_classes),
+    ]
+    return dict(summarise_models(table, protocols))
 
 
 def _summarise(protocols: dict[str, Any], model: Any, settings: ValidateSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from eespark.spark.catalog import settle
 from eespark.spark.tables import table_schema
 
 
-@pytest.fixture()
+@pytest.fixture
 def statuses(spark):
     def settled(*products):
         rows = []

@@ -1,0 +1,109 @@
+"""The catalog as a static STAC collection: what other tools read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pystac
+import shapely
+
+from eespark.bands import RESOLUTION_M
+from eespark.io.storage import join_url, write_text
+
+COLLECTION_ID: Final = "sentinel-2"
+_EXTENSIONS: Final = (
+    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/mgrs/v1.0.0/schema.json",
+)
+# Common names of the EO extension; red edge and B8A as the extension lists them.
+_COMMON_NAME: Final = {
+    "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075", "B07": "rededge078", "B8A": "nir08",
+    "B11": "swir16", "B12": "swir22",
+}  # fmt: skip
+_CENTRE_UM: Final = {
+    "B02": 0.492, "B03": 0.559, "B04": 0.665, "B05": 0.704, "B06": 0.741, "B07": 0.783, "B8A": 0.865, "B11": 1.612, "B12": 2.199,
+}  # fmt: skip
+"""Central wavelengths, micrometres (Sentinel-2 User Handbook, mean of the two satellites)."""
+
+
+def write_collection(folder: str, products: Iterable[Mapping[str, Any]]) -> int:
+    """Write current products as a collection with an item each; the collection last, for it says that all items are there.
+
+    Args:
+        folder: URL.
+        products: Rows of the catalog with status current.
+
+    Returns:
+        Number of items.
+    """
+    links, boxes, times = [], [], []
+    for product in products:
+        item = product_item(product)
+        write_text(join_url(folder, "items", f"{item.id}.json"), json.dumps(item.to_dict(include_self_link=False), indent=1))
+        links.append(pystac.Link(pystac.RelType.ITEM, f"./items/{item.id}.json", media_type=pystac.MediaType.GEOJSON))
+        boxes.append(item.bbox)
+        times.append(product["sensing_time"].replace(tzinfo=UTC))
+    if links:
+        content = _collection([box for box in boxes if box is not None], times)
+        content.add_links(links)
+        write_text(join_url(folder, "collection.json"), json.dumps(content.to_dict(include_self_link=False), indent=1))
+    return len(links)
+
+
+def product_item(product: Mapping[str, Any]) -> pystac.Item:
+    """One row of the catalog as a STAC item."""
+    outline = shapely.from_wkb(bytes(product["footprint"]))
+    tile = product["tile"]
+    properties = {
+        "platform": f"sentinel-{product['mission'][1:].lower()}",
+        "constellation": "sentinel-2",
+        "instruments": ["msi"],
+        "processing:level": product["level"],
+        "s2:processing_baseline": product["baseline"],
+        "s2:datastrip_id": product["datastrip"],
+        "proj:code": product["crs"],
+        "proj:shape": list(product["shape"]),
+        "proj:transform": list(product["transform"]),
+        "mgrs:utm_zone": int(tile[:2]),
+        "mgrs:latitude_band": tile[2],
+        "mgrs:grid_square": tile[3:],
+    }
+    if product["cloud_share"] is not None:
+        properties["eo:cloud_cover"] = round(100 * product["cloud_share"], 4)
+    if product["relative_orbit"] is not None:
+        properties["sat:relative_orbit"] = product["relative_orbit"]
+    item = pystac.Item(
+        id=product["product_id"],
+        geometry=json.loads(shapely.to_geojson(outline)),
+        bbox=list(outline.bounds),
+        datetime=product["sensing_time"].replace(tzinfo=UTC),
+        properties=properties,
+        stac_extensions=list(_EXTENSIONS),
+        collection=COLLECTION_ID,
+    )
+    for band, href in sorted(product["bands"].items()):
+        item.add_asset(band, _asset(band, href, product))
+    item.add_link(pystac.Link(pystac.RelType.COLLECTION, "../collection.json", media_type=pystac.MediaType.JSON))
+    return item
+
+
+def _asset(band: str, href: str, product: Mapping[str, Any]) -> pystac.Asset:
+    media = pystac.MediaType.JPEG2000 if href.endswith(".jp2") else pystac.MediaType.COG
+    extra: dict[str, Any] = {"gsd": RESOLUTION_M[band]}
+    if band in _COMMON_NAME:
+        extra["eo:bands"] = [{"name": band, "common_name": _COMMON_NAME[band], "center_wavelength": _CENTRE_UM[band]}]
+        scale = 1.0 / product["scale"]
+        extra["raster:bands"] = [{"nodata": 0, "scale": scale, "offset": product["offsets"][band] * scale}]
+    return pystac.Asset(href=href, media_type=media, roles=["data"], extra_fields=extra)
+
+
+def _collection(boxes: list[list[float]], times: list[datetime]) -> pystac.Collection:
+    west, south = min(b[0] for b in boxes), min(b[1] for b in boxes)
+    east, north = max(b[2] for b in boxes), max(b[3] for b in boxes)
+    extent = pystac.Extent(pystac.SpatialExtent([[west, south, east, north]]), pystac.TemporalExtent([[min(times), max(times)]]))
+    text = "Sentinel-2 products of an archive, as eespark's catalog has them; contains Copernicus Sentinel data."
+    return pystac.Collection(COLLECTION_ID, description=text, extent=extent, license="other", title="Sentinel-2 archive")
