@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import Field
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from eespark.errors import EESparkError, FormatError, MissingError, TooManyFailuresError
@@ -23,9 +23,6 @@ from eespark.spark.tables import conform, ensure_table, open_table, table_schema
 from eespark.spark.tasks import one_task_each
 
 logger = logging.getLogger(__name__)
-
-_SAME_STRIP_S: Final = 10
-"""Reprocessing moves the start of a datastrip by less than this; halves of a tile-date start minutes apart."""
 
 
 class ScanSettings(JobSettings):
@@ -74,24 +71,39 @@ def scan_archive(spark: SparkSession, settings: ScanSettings) -> dict[str, Any]:
 
 
 def settle(products: DataFrame) -> DataFrame:
-    """The same rows with their status settled: of products of one strip of ground and one sensing, the newest baseline is current.
+    """The same rows with their status settled: of products of one ground and one sensing, the newest baseline is current.
 
-    A datastrip's identifier holds the start of its sensing (S...), which reprocessing keeps; halves of a tile-date have their own.
+    Two products are of one sensing when their datastrips start within 2 s of each other (the identifier's S..., which reprocessing
+    keeps), or when they were sensed within a minute and share most of their footprint. Halves of a tile-date do neither.
     N9999 (processed outside the agency) never wins.
     """
     start = F.to_timestamp(F.regexp_extract("datastrip", r"_S(\d{8}T\d{6})", 1), "yyyyMMdd'T'HHmmss")
-    readable = products.where("status <> 'quarantined'").withColumn("_strip", F.coalesce(start, F.col("sensing_time")))
-    strips = Window.partitionBy("mission", "level", "tile").orderBy("_strip")
-    gap_s = F.unix_timestamp("_strip") - F.unix_timestamp(F.lag("_strip").over(strips))
-    readable = readable.withColumn("_group", F.sum((F.coalesce(gap_s, F.lit(0)) > _SAME_STRIP_S).cast("int")).over(strips))
-    agency = F.when(F.col("baseline") == "99.99", 0).otherwise(1)
-    kind = F.when(F.col("kind") == "safe", 0).when(F.col("kind") == "zip", 1).otherwise(2)
-    order = Window.partitionBy("mission", "level", "tile", "_group").orderBy(agency.desc(), F.desc("baseline"), kind, F.desc("product_id"))
-    ranked = readable.withColumn("_rank", F.row_number().over(order)).withColumn("_winner", F.first("product_id").over(order))
-    settled = ranked.withColumn("status", F.when(F.col("_rank") == 1, "current").otherwise("superseded")).withColumn(
-        "reason", F.when(F.col("_rank") > 1, F.concat(F.lit("newer: "), F.col("_winner")))
+    agency = (F.col("baseline") != "99.99").cast("int")
+    kind = F.when(F.col("kind") == "safe", 2).when(F.col("kind") == "zip", 1).otherwise(0)
+    readable = products.where("status <> 'quarantined'").select(
+        "mission", "level", "tile", "product_id", "sensing_time",
+        F.to_date("sensing_time").alias("day"),
+        F.coalesce(start, F.col("sensing_time")).alias("strip"),
+        F.expr("ST_GeomFromWKB(footprint)").alias("ground"),
+        F.struct(agency, "baseline", kind, "product_id").alias("order"),
+    )  # fmt: skip
+    same_strip = "abs(unix_timestamp(a.strip) - unix_timestamp(b.strip)) <= 2"
+    shared = "ST_Area(ST_Intersection(a.ground, b.ground)) > 0.5 * ST_Area(ST_Union(a.ground, b.ground))"
+    same_ground = f"abs(unix_timestamp(a.sensing_time) - unix_timestamp(b.sensing_time)) <= 60 AND {shared}"
+    keys = " AND ".join(f"a.{key} = b.{key}" for key in ("mission", "level", "tile", "day"))
+    beaten = readable.alias("a").join(readable.alias("b"), F.expr(f"{keys} AND a.order < b.order"), "inner")
+    beaten = beaten.where(F.expr(f"({same_strip}) OR ({same_ground})"))
+    winners = beaten.groupBy("a.product_id").agg(F.max_by(F.col("b.product_id"), F.col("b.order")).alias("_winner"))
+    joined = products.join(winners, "product_id", "left")
+    kept = F.col("status") == "quarantined"
+    settled = F.when(F.col("_winner").isNotNull(), "superseded").otherwise("current")
+    told = F.when(F.col("_winner").isNotNull(), F.concat(F.lit("newer: "), F.col("_winner")))
+    return conform(
+        joined.withColumn("reason", F.when(kept, F.col("reason")).otherwise(told)).withColumn(
+            "status", F.when(kept, F.col("status")).otherwise(settled)
+        ),
+        PRODUCTS,
     )
-    return conform(settled, PRODUCTS).unionByName(conform(products.where("status = 'quarantined'"), PRODUCTS))
 
 
 def _list_candidates(spark: SparkSession, archive: str) -> DataFrame:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+import shapely
 
 from eespark.schema import PRODUCTS
 from eespark.spark.catalog import settle
@@ -17,12 +18,16 @@ def statuses(spark):
             row = dict.fromkeys(PRODUCTS.names)
             row |= {"url": "u", "kind": "safe", "mission": "S2A", "level": "L2A", "tile": "33UXP", "status": "current", "size_bytes": 1}
             row |= {"modified": datetime(2020, 1, 1, tzinfo=UTC), "ingested_at": datetime(2020, 1, 1, tzinfo=UTC), "fingerprint": "f"}
-            row |= {"sensing_time": datetime(2018, 5, 1, 10, 0, tzinfo=UTC), **product}
+            row |= {"sensing_time": datetime(2018, 5, 1, 10, 0, tzinfo=UTC), "footprint": ground(15.0, 16.0), **product}
             rows.append(tuple(row[name] for name in PRODUCTS.names))
         frame = spark.createDataFrame(rows, table_schema(PRODUCTS))
         return {r["product_id"]: (r["status"], r["reason"]) for r in settle(frame).collect()}
 
     return settled
+
+
+def ground(west, east):
+    return bytes(shapely.to_wkb(shapely.box(west, 47.0, east, 48.0)))
 
 
 def strip(made, start, baseline):
@@ -47,11 +52,41 @@ def test_that_a_locally_processed_product_never_wins_over_the_agency(statuses):
 
 
 def test_that_halves_of_a_tile_date_are_both_current(statuses):
+    # The second datastrip starts 9 s after the first, within the tile: another strip, other ground.
     found = statuses(
-        {"product_id": "north", "baseline": "02.14", "datastrip": strip("20180501T120000", "20180501T100031", "02.14")},
-        {"product_id": "south", "baseline": "02.14", "datastrip": strip("20180501T130000", "20180501T100431", "02.14")},
+        {
+            "product_id": "a",
+            "baseline": "02.14",
+            "datastrip": strip("20180501T120000", "20180501T100031", "02.14"),
+            "footprint": ground(15.0, 15.4),
+        },
+        {
+            "product_id": "b",
+            "baseline": "05.00",
+            "datastrip": strip("20180501T130000", "20180501T100040", "05.00"),
+            "footprint": ground(15.4, 16.0),
+        },
     )
     assert {status for status, _ in found.values()} == {"current"}
+
+
+def test_that_reprocessing_that_moved_the_strip_is_known_by_its_ground(statuses):
+    found = statuses(
+        {"product_id": "old", "baseline": "02.14", "datastrip": strip("20180501T120000", "20180501T100031", "02.14")},
+        {
+            "product_id": "new",
+            "baseline": "05.00",
+            "datastrip": strip("20230501T130000", "20180501T100052", "05.00"),
+            "footprint": ground(15.0, 15.9),
+        },
+    )
+    assert found == {"new": ("current", None), "old": ("superseded", "newer: new")}
+
+
+def test_that_of_three_the_best_is_named_as_winner(statuses):
+    same = {"datastrip": strip("20180501T120000", "20180501T100031", "02.14")}
+    found = statuses(*({"product_id": p, "baseline": b, **same} for p, b in (("x", "02.14"), ("y", "04.00"), ("z", "05.00"))))
+    assert found == {"x": ("superseded", "newer: z"), "y": ("superseded", "newer: z"), "z": ("current", None)}
 
 
 def test_that_other_tiles_levels_and_missions_do_not_compete(statuses):
