@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,24 @@ def launch(
             "set fewer processes, or start Spark with more cores or executors"
         )
     return _launch_horovod(fn, processes, args, environment, start_timeout_s)
+
+
+def usable_processes(wanted: int, fall_back: bool) -> int:
+    """The processes that can be started: 1 instead of more where Horovod is not installed and falling back is allowed.
+
+    Raises:
+        CapacityError: More than one process, no Horovod, and no falling back.
+    """
+    if wanted == 1 or importlib.util.find_spec("horovod") is not None:
+        return wanted
+    if not fall_back:
+        raise CapacityError(
+            f"{wanted} processes need Horovod, which is not installed; run make setup with a C++ compiler, or set processes: 1"
+        )
+    logger.warning(
+        "Horovod is not installed (make setup builds it where there is a C++ compiler): training in one process instead of %d", wanted
+    )
+    return 1
 
 
 def thread_environment(threads: int | None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eespark.job import run_job
-from eespark.launch import launch
+from eespark.launch import launch, usable_processes
 from eespark.train.fit import check_training_set, fit_rank
 from eespark.train.settings import TrainSettings
 
@@ -18,21 +18,22 @@ def check(settings: TrainSettings) -> None:
 def work(settings: TrainSettings) -> dict[str, Any]:
     """Train; the summary holds what validation says."""
     spark = None
-    if settings.processes > 1:
+    processes = usable_processes(settings.processes, settings.fall_back)
+    if processes > 1:
         # One process needs no JVM.
         from eespark.spark.session import make_session
 
         spark = make_session("train")
     try:
         text = settings.model_dump_json()
-        metrics = launch(fit_rank, settings.processes, (text,), spark, settings.threads_per_process, settings.start_timeout_s)[0]
+        metrics = launch(fit_rank, processes, (text,), spark, settings.threads_per_process, settings.start_timeout_s)[0]
     finally:
         if spark is not None:
             spark.stop()
     validation = metrics["validation"]
     return {
         "model": settings.fit.model.name,
-        "processes": settings.processes,
+        "processes": processes,
         "epochs": len(metrics["curves"]),
         "best_epoch": metrics["best_epoch"],
         "stopped_by": metrics["stopped_by"],

@@ -74,5 +74,6 @@ class TrainSettings(JobSettings):
     bundle: Annotated[Url, Field(description="URL of the folder that the bundle becomes")]
     fit: FitSettings = FitSettings()
     processes: Annotated[int, Field(ge=1, description="1: in this process; more: Horovod on Spark, one task slot each")] = 1
+    fall_back: Annotated[bool, Field(description="train in one process where Horovod is not installed, instead of an error")] = False
     threads_per_process: Annotated[int | None, Field(ge=1, description="null: all cores")] = None
     start_timeout_s: Annotated[int, Field(ge=1, description="s until all processes must have started")] = 120

