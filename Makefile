@@ -9,7 +9,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test unit check bench study lock clean
+.PHONY: setup demo test unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -31,9 +31,6 @@ unit: setup
 
 test: check
 	$(BIN)/python -m pytest tests
-
-bench: setup
-	$(BIN)/python -m benchmarks
 
 # Locks hold hashes and no host names.
 lock: setup

@@ -175,7 +175,22 @@ def assign_blocks(counts: Ints, keys: UInts, shares: Mapping[str, float]) -> lis
                 chosen = _most_lacking(lack, rare, share)
                 part[block] = chosen
                 lack[chosen] -= counts[block]
+    _complete_parts(part, counts, order, share)
     return [parts[p] for p in part]
+
+
+def _complete_parts(part: Ints, counts: Ints, order: Ints, share: Floats) -> None:
+    """Give each part a block of each class that it lacks, from a part that keeps all its classes without that block."""
+    held = (counts > 0).astype(np.int64)
+    rare_first = np.argsort(held.sum(axis=0), kind="stable")
+    for column in rare_first:
+        for lacking in np.flatnonzero(share > 0):
+            blocks = np.array([held[part == p].sum(axis=0) for p in range(len(share))])
+            if blocks[lacking, column] or not held[:, column].any():
+                continue
+            spare = [b for b in order if held[b, column] and not ((blocks[part[b]] == 1) & (held[b] == 1)).any()]
+            if spare:
+                part[min(spare, key=lambda b: int(counts[b].sum()))] = lacking
 
 
 def _most_lacking(lack: Floats, column: int, share: Floats) -> int:

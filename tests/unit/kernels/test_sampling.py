@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eespark.errors import SettingsError
@@ -68,6 +68,7 @@ def test_that_ground_blocks_are_squares_also_west_of_the_origin():
     assert rows.tolist() == [0, 1, -2]
 
 
+@example(249, 12)  # the greedy pass alone leaves a class out
 @given(st.integers(0, 1000), st.integers(12, 60))
 def test_that_a_class_with_enough_blocks_is_in_every_part(seed, blocks):
     rng = np.random.default_rng(seed)
