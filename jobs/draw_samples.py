@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from eespark.job import run_job
 from eespark.spark.draw_settings import DrawSettings
 from eespark.spark.samples import draw_samples
-from eespark.spark.session import make_session
-
-
-def work(settings: DrawSettings) -> dict[str, Any]:
-    """Draw, audit, write."""
-    spark = make_session("draw_samples")
-    try:
-        return draw_samples(spark, settings)
-    finally:
-        spark.stop()
-
+from eespark.spark.session import run_spark_job
 
 if __name__ == "__main__":
-    run_job("draw_samples", DrawSettings, work)
+    run_spark_job("draw_samples", DrawSettings, draw_samples)

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from eespark.job import run_job
 from eespark.spark.observations import ExtractSettings, extract_series
-from eespark.spark.session import make_session
-
-
-def work(settings: ExtractSettings) -> dict[str, Any]:
-    """Extract in chunks, each committed once."""
-    spark = make_session("extract_series")
-    try:
-        return extract_series(spark, settings)
-    finally:
-        spark.stop()
-
+from eespark.spark.session import run_spark_job
 
 if __name__ == "__main__":
-    run_job("extract_series", ExtractSettings, work)
+    run_spark_job("extract_series", ExtractSettings, extract_series)

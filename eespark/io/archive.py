@@ -1,7 +1,7 @@
 """An archive of Sentinel-2 products: what lies in it, and one product read into one row of the catalog.
 
-A product is a .SAFE folder, a zip of one, or a STAC item with COG assets. Listing stops at these; their insides are looked
-into by whoever reads the product, one product at a time.
+A product is a .SAFE folder (also one that lost its suffix), a zip of one, or a STAC item with COG assets. Listing stops at
+these; their insides are looked into by whoever reads the product, one product at a time.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import fsspec
 
@@ -22,7 +23,9 @@ from eespark.io import rasters, safe_s2, stac_s2
 from eespark.io.storage import open_filesystem
 
 Row = dict[str, Any]
-_MAX_MEMBERS = 100_000
+_MAX_MEMBERS: Final = 100_000
+# What zipfile raises on zips that are broken, cut short, encrypted or packed in a way it does not know.
+_ZIP_ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -59,20 +62,32 @@ def list_archive(url: str) -> Iterator[Candidate]:
     filesystem, root = open_filesystem(url)
     if not filesystem.isdir(root):
         raise MissingError(f"needed an archive folder, found none at {url}")
-    folders = [root]
-    while folders:
-        for entry in sorted(filesystem.ls(folders.pop(), detail=True), key=lambda e: str(e["name"])):
-            path = str(entry["name"]).rstrip("/")
-            name = posixpath.basename(path)
-            if entry["type"] == "directory":
-                if name.endswith(".SAFE"):
-                    yield Candidate(name.removesuffix(".SAFE"), _url(filesystem, path), "safe")
-                elif not name.startswith((".", "_")):
-                    folders.append(path)
-            elif name.endswith(".zip") and name.startswith("S2"):
-                yield Candidate(name.removesuffix(".zip").removesuffix(".SAFE"), _url(filesystem, path), "zip")
-            elif name.endswith(".json") and name.startswith("S2"):
-                yield Candidate(name.removesuffix(".json"), _url(filesystem, path), "stac")
+    pending = [(root, "directory")]
+    while pending:
+        path, kind = pending.pop()
+        found = _candidate(filesystem, path, kind) if path != root else None
+        if found is not None:
+            yield found
+        elif kind == "directory" and (path == root or not posixpath.basename(path).startswith((".", "_"))):
+            entries = sorted(((str(e["name"]).rstrip("/"), str(e["type"])) for e in filesystem.ls(path, detail=True)), reverse=True)
+            pending += entries
+
+
+def _candidate(filesystem: fsspec.AbstractFileSystem, path: str, kind: str) -> Candidate | None:
+    name, url = posixpath.basename(path), _url(filesystem, path)
+    if kind == "directory":
+        whole = name.endswith(".SAFE") or (safe_s2.is_product_name(name) and not _holds_safe(filesystem, path))
+        return Candidate(name.removesuffix(".SAFE"), url, "safe") if whole else None
+    if name.startswith("S2") and name.endswith(".zip"):
+        return Candidate(name.removesuffix(".zip").removesuffix(".SAFE"), url, "zip")
+    if name.startswith("S2") and name.endswith(".json"):
+        return Candidate(name.removesuffix(".json"), url, "stac")
+    return None
+
+
+def _holds_safe(filesystem: fsspec.AbstractFileSystem, folder: str) -> bool:
+    # Unzipping often makes a folder of the zip's name around the product.
+    return any(str(path).rstrip("/").endswith(".SAFE") for path in filesystem.ls(folder, detail=False))
 
 
 def fingerprint(candidate: Candidate) -> tuple[str, int, datetime]:
@@ -98,27 +113,43 @@ def scan_product(candidate: Candidate, options: ScanOptions) -> Row:
     if candidate.kind == "stac":
         return stac_s2.read_item(candidate.url)
     listing = _list_files(candidate)
-    if candidate.kind == "zip":
-        with open_filesystem(candidate.url)[0].open(listing.root, "rb") as stream, zipfile.ZipFile(stream) as archive:
-            members = _zip_members(archive, candidate.url)
-            prefix = _zip_prefix(members)
-            sizes = {name.removeprefix(prefix): size for name, size in members.items()}
-            row = _read(candidate, sizes, lambda name: archive.read(prefix + name), options)
-        row["bands"] = {band: rasters.gdal_path(candidate.url, prefix + path) for band, path in row["bands"].items()}
-    else:
-        filesystem, _ = open_filesystem(candidate.url)
-        sizes = {name: size for name, (size, _) in listing.files.items()}
-        row = _read(candidate, sizes, lambda name: bytes(filesystem.cat_file(f"{listing.root}/{name}")), options)
-        row["bands"] = {band: rasters.gdal_path(f"{candidate.url}/{path}") for band, path in row["bands"].items()}
+    row = _read_zip(candidate, listing, options) if candidate.kind == "zip" else _read_folder(candidate, listing, options)
     return _look_at_rasters(row, options)
 
 
-def _read(candidate: Candidate, sizes: dict[str, int], read: Any, options: ScanOptions) -> Row:
+def _read_zip(candidate: Candidate, listing: _Listing, options: ScanOptions) -> Row:
+    try:
+        with open_filesystem(candidate.url)[0].open(listing.root, "rb") as stream, zipfile.ZipFile(stream) as archive:
+            members = _zip_members(archive, candidate.url)
+            prefix = _zip_prefix(members)
+            sizes = {name.removeprefix(prefix): size for name, size in members.items() if name.startswith(prefix)}
+            row = _read(candidate, sizes, lambda name: archive.read(prefix + name), options)
+    except _ZIP_ERRORS as error:
+        raise FormatError(f"needed a whole zip, found a broken one: {error}; fetch the product again") from error
+    row["bands"] = {band: rasters.gdal_path(candidate.url, prefix + path) for band, path in row["bands"].items()}
+    return row
+
+
+def _read_folder(candidate: Candidate, listing: _Listing, options: ScanOptions) -> Row:
+    filesystem, _ = open_filesystem(candidate.url)
+    sizes = {name: size for name, (size, _) in listing.files.items()}
+    row = _read(candidate, sizes, lambda name: bytes(filesystem.cat_file(f"{listing.root}/{name}")), options)
+    row["bands"] = {band: rasters.gdal_path(f"{candidate.url}/{path}") for band, path in row["bands"].items()}
+    return row
+
+
+def _read(candidate: Candidate, sizes: dict[str, int], read: Callable[[str], bytes], options: ScanOptions) -> Row:
+    def read_small(name: str) -> bytes:
+        # Before it is unpacked: a member of a few bytes may inflate to gigabytes.
+        if sizes[name] > safe_s2.MAX_XML_BYTES:
+            raise FormatError(f"{name}: needed metadata below {safe_s2.MAX_XML_BYTES} bytes, found {sizes[name]}; do not use this file")
+        return read(name)
+
     names = list(sizes)
-    metadata = safe_s2.read_metadata(candidate.product_id, names, read)
+    metadata = safe_s2.read_metadata(candidate.product_id, names, read_small)
     bands = safe_s2.band_files(names, metadata.level)
     if options.check_sizes:
-        faults = safe_s2.size_faults(safe_s2.manifest_sizes(names, read), sizes, list(bands.values()))
+        faults = safe_s2.size_faults(safe_s2.manifest_sizes(names, read_small), sizes, list(bands.values()))
         if faults:
             raise FormatError(f"{len(faults)} file(s) differ from the manifest: {faults[0]}; fetch the product again")
     return {**vars(metadata), "bands": bands}

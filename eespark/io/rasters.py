@@ -6,6 +6,7 @@ that holds a wanted pixel once, and no other.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
@@ -31,6 +33,8 @@ _GDAL = {
     "GDAL_CACHEMAX": 64_000_000,
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".jp2,.tif,.tiff",
 }
+# A VRT under another name could name any file or host as its source.
+_FORMATS = frozenset({"GTiff", "COG", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JP2Lura", "JP2Grok"})
 _VSI = {"s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "http": "/vsicurl/http://", "https": "/vsicurl/https://", "file": "/"}
 
 
@@ -74,12 +78,14 @@ def open_raster(path: str) -> Iterator[Any]:
 
     Raises:
         MissingError: There is no such file.
-        FormatError: It cannot be opened or decoded.
+        FormatError: It cannot be opened or decoded, or is neither GeoTIFF nor JPEG 2000.
     """
     if not path.startswith("/vsi") and not os.path.exists(path):
         raise MissingError(f"needed a raster, found no file {path}")
     try:
         with rasterio.Env(**_GDAL), rasterio.open(path) as dataset:
+            if dataset.driver not in _FORMATS:
+                raise FormatError(f"{path}: needed a GeoTIFF or JPEG 2000, found {dataset.driver}; do not use this file")
             yield dataset
     except RasterioError as error:
         raise FormatError(f"{path}: needed a readable raster, GDAL says: {_reason(error)}") from error
@@ -116,6 +122,18 @@ def check_last_tile(path: str) -> RasterInfo:
         col = (info.shape[1] - 1) // info.block[1] * info.block[1]
         dataset.read(1, window=Window(col, row, info.shape[1] - col, info.shape[0] - row))
         return info
+
+
+def read_decimated(path: str, most_px: int) -> Array:
+    """A single-band raster at no more than `most_px` rows and columns: from its overviews where it has them, else every n-th pixel.
+
+    Returns:
+        (rows, cols) in the raster's own type.
+    """
+    with open_raster(path) as dataset:
+        step = max(1, math.ceil(max(dataset.shape) / most_px))
+        shape = tuple(math.ceil(side / step) for side in dataset.shape)
+        return np.asarray(dataset.read(1, out_shape=shape, resampling=Resampling.nearest))
 
 
 def check_companion(name: str, info: RasterInfo, finest: RasterInfo, ratio: int) -> None:

@@ -5,6 +5,7 @@ Source: Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD), file tr
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from shapely import Polygon, to_wkb
+from shapely.errors import ShapelyError
 
 from eespark.bands import BANDS, INSTRUMENT_BANDS
 from eespark.errors import FormatError, MissingError
@@ -51,6 +53,11 @@ class SafeName:
     mission: str
     level: str
     tile: str
+
+
+def is_product_name(name: str) -> bool:
+    """Whether it is the compact name of a Sentinel-2 product, without .SAFE."""
+    return _NAME.match(name) is not None
 
 
 def parse_name(product_id: str) -> SafeName:
@@ -103,7 +110,7 @@ def read_metadata(product_id: str, names: list[str], read: Callable[[str], bytes
 
     Raises:
         MissingError: A metadata file or an entry of it is absent.
-        FormatError: Not XML, XML that attacks its reader, or more than one granule.
+        FormatError: Not XML, XML that attacks its reader, an entry that is no such number, time or place, or more than one granule.
     """
     name = parse_name(product_id)
     product = _parse(f"MTD_MSI{name.level}.xml", names, read)
@@ -117,15 +124,15 @@ def read_metadata(product_id: str, names: list[str], read: Callable[[str], bytes
         mission=name.mission,
         level=name.level,
         tile=name.tile,
-        sensing_time=_time(_find(tile, "SENSING_TIME", product_id)),
-        relative_orbit=int(_find(product, "SENSING_ORBIT_NUMBER", product_id)),
+        sensing_time=_time(_find(tile, "SENSING_TIME", product_id), product_id),
+        relative_orbit=int(_number(_find(product, "SENSING_ORBIT_NUMBER", product_id), "SENSING_ORBIT_NUMBER", product_id)),
         baseline=_find(product, "PROCESSING_BASELINE", product_id),
         datastrip=_find(tile, "DATASTRIP_ID", product_id),
         footprint=_footprint(_find(product, "EXT_POS_LIST", product_id), product_id),
-        crs=_find(tile, "HORIZONTAL_CS_CODE", product_id),
+        crs=_crs(_find(tile, "HORIZONTAL_CS_CODE", product_id), product_id),
         offsets=_offsets(product, name.level, product_id),
-        scale=float(_find(product, quantification, product_id)),
-        cloud_share=float(cloud) / 100.0 if cloud else None,
+        scale=_scale(_find(product, quantification, product_id), quantification, product_id),
+        cloud_share=_number(cloud, "Cloud_Coverage_Assessment", product_id) / 100.0 if cloud else None,
     )
 
 
@@ -180,21 +187,52 @@ def _offsets(product: Element, level: str, product_id: str) -> dict[str, float]:
     tag = "BOA_ADD_OFFSET" if level == "L2A" else "RADIO_ADD_OFFSET"
     found = {}
     for element in product.iter(tag):
-        index = int(element.get("band_id", "-1"))
-        if not 0 <= index < len(INSTRUMENT_BANDS):
+        index = element.get("band_id", "")
+        if not index.isdecimal() or int(index) >= len(INSTRUMENT_BANDS):
             raise FormatError(f"{product_id}: needed band_id 0..12 in <{tag}>, found {element.get('band_id')!r}")
-        found[INSTRUMENT_BANDS[index]] = float(element.text or "nan")
+        found[INSTRUMENT_BANDS[int(index)]] = _number(element.text or "", tag, product_id)
     if found and not set(BANDS) <= found.keys():
         raise MissingError(f"{product_id}: needed <{tag}> of all bands or of none, found {sorted(found)}")
     return {band: found.get(band, 0.0) for band in BANDS}
 
 
 def _footprint(text: str, product_id: str) -> bytes:
-    numbers = [float(part) for part in text.split()]
+    numbers = [_number(part, "EXT_POS_LIST", product_id) for part in text.split()]
     if len(numbers) < 8 or len(numbers) % 2:
         raise FormatError(f"{product_id}: needed pairs of latitude and longitude in EXT_POS_LIST, found {len(numbers)} numbers")
-    return bytes(to_wkb(Polygon(list(zip(numbers[1::2], numbers[0::2], strict=True)))))
+    try:
+        return bytes(to_wkb(Polygon(list(zip(numbers[1::2], numbers[0::2], strict=True)))))
+    except (ShapelyError, ValueError) as error:
+        raise FormatError(f"{product_id}: needed an outline in EXT_POS_LIST, found none: {error}") from error
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+def _number(text: str, tag: str, product_id: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise FormatError(f"{product_id}: needed a number in <{tag}>, found {text!r}; fetch the product again")
+    return value
+
+
+def _scale(text: str, tag: str, product_id: str) -> float:
+    value = _number(text, tag, product_id)
+    if value <= 0:
+        raise FormatError(f"{product_id}: needed a positive <{tag}>, found {text}; fetch the product again")
+    return value
+
+
+def _crs(text: str, product_id: str) -> str:
+    if not re.fullmatch(r"EPSG:\d{4,6}", text):
+        raise FormatError(f"{product_id}: needed EPSG:n in <HORIZONTAL_CS_CODE>, found {text!r}; fetch the product again")
+    return text
+
+
+def _time(text: str, product_id: str) -> datetime:
+    try:
+        value = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise FormatError(f"{product_id}: needed an ISO time in <SENSING_TIME>, found {text!r}; fetch the product again") from error
+    # Times without a zone are UTC in these products, never the reader's own.
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -8,13 +8,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pyspark.sql import SparkSession
 
 from eespark.errors import CapacityError, MissingError
 from eespark.io.storage import write_text
+from eespark.job import JobSettings, run_job
 
+J = TypeVar("J", bound=JobSettings)
 _SMALL = Path(__file__).resolve().parents[2] / "deploy" / "conf" / "spark-small.conf"
 
 
@@ -44,6 +48,21 @@ def make_session(app_name: str, properties: str | os.PathLike[str] | None = None
     _check_extensions(spark)
     spark.sparkContext.setLogLevel(os.environ.get("EESPARK_SPARK_LOG", "ERROR"))
     return spark
+
+
+def run_spark_job(
+    name: str, model: type[J], work: Callable[[SparkSession, J], dict[str, Any]], check: Callable[[J], None] | None = None
+) -> None:
+    """Run a job that needs Spark from the command line, with a session of its own; else as `eespark.job.run_job`."""
+
+    def with_session(settings: J) -> dict[str, Any]:
+        spark = make_session(name)
+        try:
+            return work(spark, settings)
+        finally:
+            spark.stop()
+
+    run_job(name, model, with_session, check)
 
 
 def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
