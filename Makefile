@@ -29,8 +29,9 @@ check: setup
 unit: setup
 	$(BIN)/python -m pytest tests/unit -q
 
+# Quick ones first; the last two share the demo's run and one Spark session.
 test: check
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests/unit tests/real tests/e2e tests/spark
 
 # Locks hold hashes and no host names.
 lock: setup

@@ -185,8 +185,8 @@ def write_invekos(path: Path, declared: geopandas.GeoDataFrame, year: int, seed:
 def survey(landscape: geopandas.GeoDataFrame, extents: dict[str, Polygon], seed: int, spacing_m: float, year: int) -> pd.DataFrame:
     """LUCAS-like points with the column names and missing codes of the 2018 micro data.
 
-    Columns of the survey's sampling weights differ between EUROSTAT's releases; here the column is `WGT_LUCAS` (squares of the grid a
-    point stands for, relative to the mean), and its name is this project's.
+    The column of the sampling weight, `WGT_LUCAS`, is named by this project. Its values scatter by about a quarter around 1, as calibrated
+    weights do, and depend on nothing.
 
     Args:
         landscape: Of `build_landscape`.

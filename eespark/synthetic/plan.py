@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from eespark.grid import TileGrid
+from eespark.synthetic.names import BASELINE_OFFSET, ProductName
 from eespark.synthetic.noise import generator, subseed
 from eespark.synthetic.region import ORBITS, TILES, Pass, crop_grid, passes
 from eespark.synthetic.render import Scene
-from eespark.synthetic.safe import BASELINE_OFFSET, ProductName
 from eespark.synthetic.settings import ArchiveSettings
 from eespark.synthetic.weather import Weather, draw_weather
 

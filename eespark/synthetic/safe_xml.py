@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from xml.sax.saxutils import escape
 
 from eespark.bands import INSTRUMENT_BANDS
 from eespark.grid import TileGrid
-
-if TYPE_CHECKING:
-    from eespark.synthetic.safe import ProductName
+from eespark.synthetic.names import ProductName
 
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _XSI: Final = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
