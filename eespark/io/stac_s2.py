@@ -166,7 +166,7 @@ def _offset(asset: dict[str, Any], properties: dict[str, Any], baseline: str) ->
 def _footprint(item: dict[str, Any], url: str) -> bytes:
     try:
         return bytes(to_wkb(shape(item["geometry"])))
-    except (KeyError, TypeError, ValueError, ShapelyError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ShapelyError) as error:
         raise FormatError(f"{url}: needed a geometry, found {type(error).__name__}") from error
 
 

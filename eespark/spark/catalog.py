@@ -154,7 +154,7 @@ def _scan_one(row: Any, options: ScanOptions, retry: bool) -> dict[str, Any] | N
     common["ingested_at"] = datetime.now(UTC)
     try:
         return {**empty, **scan_product(candidate, options), **common, "status": "current"}
-    except (EESparkError, OSError) as error:
+    except (EESparkError, OSError, ValueError) as error:
         return {**empty, **common, "status": "quarantined", "reason": f"{type(error).__name__}: {error}"}
 
 
