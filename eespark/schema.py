@@ -65,6 +65,12 @@ PRODUCTS: Final = Table(
         _C("offsets", "map<string,double>", "band -> number added to DN before the division by scale", True),
         _C("scale", "double", "quantification value", True),
         _C("cloud_share", "double", "0..1, from the metadata", True),
+        _C(
+            "dark_reflectance",
+            "double",
+            "0..1; 1st percentile of clear B04, of STAC items only: shows an offset that was applied twice",
+            True,
+        ),
         _C("status", "string", "current, superseded, quarantined"),
         _C("reason", "string", "why it is not current", True),
         _C("size_bytes", "bigint", "sum over its files"),

@@ -55,7 +55,7 @@ def scan_archive(spark: SparkSession, settings: ScanSettings) -> dict[str, Any]:
     spark.sparkContext.setJobDescription("scan_archive: statuses, MERGE")
     rest = known.join(scanned.select("product_id"), "product_id", "left_anti")
     rest = _mark_absent(rest, candidates, settings.archive)
-    everything = settle(scanned.unionByName(conform(rest, PRODUCTS)))
+    everything = settle(doubt_offsets(scanned.unionByName(conform(rest, PRODUCTS))))
     updates = _only_changes(everything, known).persist()
     updated = updates.count()
     if updated:
@@ -104,6 +104,24 @@ def settle(products: DataFrame) -> DataFrame:
         ),
         PRODUCTS,
     )
+
+
+def doubt_offsets(products: DataFrame) -> DataFrame:
+    """The same rows, STAC items whose radiometric offset cannot be right quarantined.
+
+    Archives of COGs may have subtracted the offset already, and what they say of it is wrong at times (Element84/earth-search issues 66
+    and 71). The darkest clear ground of a tile is nearly the same on every date, so a jump of about 0.1, the offset itself, gives it away;
+    snow and haze jump otherwise. Told only where five items of the tile can be compared.
+    """
+    readable = products.where("status <> 'quarantined' AND dark_reflectance IS NOT NULL AND coalesce(cloud_share, 0) < 0.5")
+    usual = readable.groupBy("tile").agg(F.expr("percentile(dark_reflectance, 0.5)").alias("_usual"), F.count("*").alias("_n"))
+    jump = F.col("dark_reflectance") - F.col("_usual")
+    doubtful = (F.col("status") != "quarantined") & (F.col("_n") >= 5) & F.abs(jump).between(0.07, 0.13)
+    text = "FormatError: radiometric offset doubtful: darkest clear ground %.3f, usual in the tile %.3f; correct the item's offset"
+    told = F.format_string(text, F.col("dark_reflectance"), F.col("_usual"))
+    joined = products.join(F.broadcast(usual), "tile", "left").withColumn("_doubtful", F.coalesce(doubtful, F.lit(False)))
+    marked = joined.withColumn("reason", F.when(F.col("_doubtful"), told).otherwise(F.col("reason")))
+    return conform(marked.withColumn("status", F.when(F.col("_doubtful"), "quarantined").otherwise(F.col("status"))), PRODUCTS)
 
 
 def _list_candidates(spark: SparkSession, archive: str) -> DataFrame:

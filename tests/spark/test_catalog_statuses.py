@@ -6,13 +6,13 @@ import pytest
 import shapely
 
 from eespark.schema import PRODUCTS
-from eespark.spark.catalog import settle
+from eespark.spark.catalog import doubt_offsets, settle
 from eespark.spark.tables import table_schema
 
 
 @pytest.fixture
-def statuses(spark):
-    def settled(*products):
+def frame_of(spark):
+    def frame(*products):
         rows = []
         for product in products:
             row = dict.fromkeys(PRODUCTS.names)
@@ -20,10 +20,14 @@ def statuses(spark):
             row |= {"modified": datetime(2020, 1, 1, tzinfo=UTC), "ingested_at": datetime(2020, 1, 1, tzinfo=UTC), "fingerprint": "f"}
             row |= {"sensing_time": datetime(2018, 5, 1, 10, 0, tzinfo=UTC), "footprint": ground(15.0, 16.0), **product}
             rows.append(tuple(row[name] for name in PRODUCTS.names))
-        frame = spark.createDataFrame(rows, table_schema(PRODUCTS))
-        return {r["product_id"]: (r["status"], r["reason"]) for r in settle(frame).collect()}
+        return spark.createDataFrame(rows, table_schema(PRODUCTS))
 
-    return settled
+    return frame
+
+
+@pytest.fixture
+def statuses(frame_of):
+    return lambda *products: {r["product_id"]: (r["status"], r["reason"]) for r in settle(frame_of(*products)).collect()}
 
 
 def ground(west, east):
@@ -120,3 +124,31 @@ def test_that_a_newer_one_found_later_takes_the_place_of_the_current(statuses):
         {"product_id": "is", "baseline": "04.00", "datastrip": strip("20220101T120000", "20180501T100031", "04.00")},
     )
     assert found["was"] == ("superseded", "newer: is")
+
+
+def dark(product_id, value, **more):
+    return {"product_id": product_id, "kind": "stac", "dark_reflectance": value, "cloud_share": 0.1, **more}
+
+
+def test_that_an_offset_applied_twice_is_seen_by_the_darkest_ground(frame_of):
+    usual = [dark(f"p{i}", 0.02 + 0.002 * i) for i in range(5)]
+    rows = {
+        r["product_id"]: r
+        for r in doubt_offsets(frame_of(*usual, dark("twice", -0.075), dark("never", 0.125), dark("snow", 0.6))).collect()
+    }
+    assert {name for name, row in rows.items() if row["status"] == "quarantined"} == {"twice", "never"}
+    assert "radiometric offset doubtful" in rows["twice"]["reason"]
+
+
+def test_that_few_items_of_a_tile_say_nothing_of_its_usual_darkness(frame_of):
+    rows = doubt_offsets(frame_of(dark("a", 0.02), dark("b", 0.02), dark("c", 0.12))).collect()
+    assert {row["status"] for row in rows} == {"current"}
+
+
+def test_that_products_without_a_darkness_stay_as_they_are(frame_of):
+    usual = [dark(f"p{i}", 0.02) for i in range(5)]
+    rows = {
+        r["product_id"]: r["status"] for r in doubt_offsets(frame_of(*usual, {"product_id": "safe", "dark_reflectance": None})).collect()
+    }
+    assert rows["safe"] == "current"
+    assert len(rows) == 6
