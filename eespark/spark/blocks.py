@@ -113,7 +113,10 @@ def pure_pixels(pairs: DataFrame, rule: Rule, erode_m: float, adopted: dict[str,
 
 
 def pure_counts(pairs: DataFrame, rule: Rule, erode_m: float, adopted: dict[str, str]) -> DataFrame:
-    """How many pure pixels each label has in each tile: columns tile, label_id, class_id, pixels, and ambiguous by block."""
+    """How many pure pixels each label has in each block: columns tile, label_id, class_id, pixels, ambiguous.
+
+    One row a block has no label: `ambiguous`, the pixels that lie in two labels or more.
+    """
     schema = "tile string, label_id string, class_id int, pixels bigint, ambiguous bigint"
     return _by_block(pairs, _burner(rule, erode_m, adopted, _counts_of), schema)
 
@@ -187,12 +190,13 @@ def _pixels_of(rows: pd.DataFrame, tile: TileGrid, row: Any, col: Any, index: An
 def _counts_of(rows: pd.DataFrame, tile: TileGrid, row: Any, col: Any, index: Any, ambiguous: int) -> pd.DataFrame:
     counts = np.bincount(index, minlength=len(rows))
     some = np.flatnonzero(counts)
+    # The ambiguous pixels are no label's: they stand in a row of their own, there even where no pure pixel is.
     return pd.DataFrame(
         {
             "tile": tile.tile,
-            "label_id": rows["label_id"].to_numpy()[some],
-            "class_id": rows["class_id"].to_numpy()[some],
-            "pixels": counts[some],
-            "ambiguous": np.r_[ambiguous, np.zeros(max(len(some) - 1, 0), np.int64)][: len(some)],
+            "label_id": [*rows["label_id"].to_numpy()[some], None],
+            "class_id": pd.array([*rows["class_id"].to_numpy()[some], None], dtype="Int32"),
+            "pixels": np.r_[counts[some], 0],
+            "ambiguous": np.r_[np.zeros(len(some), np.int64), ambiguous],
         }
     )

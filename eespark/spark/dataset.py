@@ -26,6 +26,7 @@ from eespark.manifest import build_manifest
 from eespark.schema import OBSERVATIONS, PRODUCTS, SAMPLES, SPLITS, TRAINING
 from eespark.settings import Share, Url
 from eespark.spark.tables import current_version, open_table
+from eespark.spark.tasks import one_partition_each
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +64,9 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
     """
     versions = {name: current_version(spark, getattr(settings, name)) for name in ("products", "samples", "observations")}
     sample_set = read_manifest(join_url(settings.sets, settings.sample_set), "sample_set")
-    products = _products(spark, settings, versions["products"])
-    times = _times(products, settings)
     spark.sparkContext.setJobDescription("build_training_set: series")
-    series = _series(spark, settings, products, versions)
+    series = _series(spark, settings, versions).persist()
+    times = _times(series, settings)
     rows = _to_rows(series, settings, times).persist()
     story = _drop_story(spark, settings, rows, versions)
     rows = rows.where(F.col("clear") >= settings.min_clear)
@@ -86,6 +86,7 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
     write_manifest(building, content)
     publish_folder(building, settings.training_set)
     rows.unpersist()
+    series.unpersist()
     logger.info("build_training_set: %s; %d dates", {name: part["rows"] for name, part in parts.items()}, times)
     return {
         "training_set": settings.training_set,
@@ -98,46 +99,45 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
 
 def _products(spark: SparkSession, settings: BuildSettings, version: int) -> DataFrame:
     products = open_table(spark, settings.products, PRODUCTS, version).where("status = 'current'")
-    return products.where(F.coalesce("cloud_share", F.lit(0.0)) <= settings.max_cloud_share).select(
-        "product_id", "fingerprint", "tile", "sensing_time"
-    )
+    return products.where(F.coalesce("cloud_share", F.lit(0.0)) <= settings.max_cloud_share).select("product_id", "fingerprint")
 
 
-def _times(products: DataFrame, settings: BuildSettings) -> int:
-    """Dates of every series: those of the tile with most, or those of the grid."""
-    if settings.grid == "regular":
-        return math.ceil(_YEAR_DAYS / settings.step_days)
-    most = products.groupBy("tile").agg(F.countDistinct(F.to_date("sensing_time")).alias("n")).agg(F.max("n")).head()[0]
+def _times(series: DataFrame, settings: BuildSettings) -> int:
+    """Dates of every series: those of the sample with most, or those of the grid."""
+    most = series.agg(F.max(F.size("dates"))).head()[0]
     if not most:
-        raise MissingError(f"needed current products with a cloud share up to {settings.max_cloud_share}, found none; run scan_archive")
-    return int(most)
+        raise MissingError(
+            f"needed observations of {settings.sample_set} from current products with a cloud share up to {settings.max_cloud_share}, "
+            "found none; run extract_series"
+        )
+    return math.ceil(_YEAR_DAYS / settings.step_days) if settings.grid == "regular" else int(most)
 
 
-def _series(spark: SparkSession, settings: BuildSettings, products: DataFrame, versions: dict[str, int]) -> DataFrame:
-    """One row a sample with its dates sorted; halves of a tile-date are merged, the better flag wins."""
+def _series(spark: SparkSession, settings: BuildSettings, versions: dict[str, int]) -> DataFrame:
+    """One row a sample with the dates of its crop year sorted; halves of a tile-date are merged, the better flag wins."""
+    products = _products(spark, settings, versions["products"])
     samples = open_table(spark, settings.samples, SAMPLES, versions["samples"]).where(F.col("sample_set") == settings.sample_set)
     observed = open_table(spark, settings.observations, OBSERVATIONS, versions["observations"]).where(
         F.col("sample_set") == settings.sample_set
     )
     # Only what a current product of this very file gave: superseded and quarantined ones never enter.
-    observed = observed.join(F.broadcast(products.select("product_id", "fingerprint")), ["product_id", "fingerprint"], "left_semi")
-    meta = samples.drop("sample_set", "crs", "source", "valid_to")
-    joined = observed.select("sample_id", "product_id", "sensing_time", "flag", "reflectance").join(meta, "sample_id", "inner")
-    joined = joined.withColumn("date", F.datediff(F.to_date("sensing_time"), "valid_from")).where(f"date BETWEEN 0 AND {_YEAR_DAYS - 1}")
+    observed = observed.join(F.broadcast(products), ["product_id", "fingerprint"], "left_semi")
     rank = F.lit(9)
     for flag, order in _RANK.items():
         rank = F.when(F.col("flag") == int(flag), order).otherwise(rank)
-    keys = [name for name in meta.columns if name != "valid_from"]
-    daily = joined.groupBy("sample_id", "date").agg(
-        F.min_by(F.struct("flag", "reflectance"), F.struct(rank, F.col("product_id"))).alias("seen"),
-        *(F.first(name).alias(name) for name in keys if name != "sample_id"),
+    # One shuffle serves both groupings and the join; what is known of a sample joins its series, not each of its dates.
+    observed = observed.repartition("sample_id").withColumn("day", F.to_date("sensing_time"))
+    daily = observed.groupBy("sample_id", "day").agg(
+        F.min_by(F.struct("flag", "reflectance"), F.struct(rank, F.col("product_id"))).alias("seen")
     )
-    return daily.groupBy("sample_id").agg(
-        F.array_sort(
-            F.collect_list(F.struct(F.col("date"), F.col("seen.flag").alias("flag"), F.col("seen.reflectance").alias("reflectance")))
-        ).alias("dates"),
-        *(F.first(name).alias(name) for name in keys if name != "sample_id"),
+    seen = daily.groupBy("sample_id").agg(F.collect_list(F.struct("day", "seen.flag", "seen.reflectance")).alias("seen"))
+    joined = samples.drop("sample_set", "crs", "source").join(seen, "sample_id", "inner")
+    inside = F.filter("seen", lambda one: one["day"].between(F.col("valid_from"), F.col("valid_to")))
+    dates = F.transform(
+        inside, lambda one: F.struct(F.datediff(one["day"], F.col("valid_from")).alias("date"), one["flag"], one["reflectance"])
     )
+    joined = joined.withColumn("dates", F.array_sort(dates)).drop("seen", "valid_from", "valid_to")
+    return joined.where(F.size("dates") > 0)
 
 
 def _to_rows(series: DataFrame, settings: BuildSettings, times: int) -> DataFrame:
@@ -199,7 +199,7 @@ def _write_parts(spark: SparkSession, rows: DataFrame, building: str, settings: 
         groups = max(math.ceil(counts[split] / settings.rows_per_group), min(settings.min_row_groups, counts[split]))
         url = join_url(building, split)
         part = rows.where(F.col("split") == split).withColumn("_group", F.pmod("_order", F.lit(groups)))
-        part = part.repartitionByRange(groups, "_group").sortWithinPartitions("_group", "_order").select(*TRAINING.names)
+        part = one_partition_each(part, "_group", groups).sortWithinPartitions("_order").select(*TRAINING.names)
         # One row group a file: what Petastorm shuffles and shards.
         part.write.option("parquet.block.size", 1 << 30).parquet(url)
         by_class = rows.where(F.col("split") == split).groupBy("class_id").agg(F.count("*").alias("n")).collect()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from eespark.errors import SettingsError
 from eespark.geometry import Rule
 from eespark.job import JobSettings
 from eespark.settings import Share, Url
+
+# What may change without another sample set: where things lie, how the work is cut, what is told of it.
+_FREE: Final = {"products", "labels", "samples", "sets", "summary", "log_level", "block_px", "method", "min_parcels"}
+# What must not change from a version to the next, or the parts and probabilities that stay would mean something else.
+_KEPT: Final = ("legend", "purity", "erode_m", "max_per_parcel", "split_block_m", "seed")
 
 
 class DrawSettings(JobSettings):
@@ -47,3 +54,38 @@ class DrawSettings(JobSettings):
         str, Field(pattern="^(burn|points)$", description="burn, or Sedona's ST_Contains of every cell: the same, slower")
     ] = "burn"
     seed: Annotated[int, Field(description="of hashes")] = 1
+
+
+def check_same(settings: DrawSettings, drawn: Mapping[str, Any]) -> None:
+    """Check that a version that exists was drawn with these settings.
+
+    Args:
+        settings: Of now.
+        drawn: Settings in the version's manifest.
+
+    Raises:
+        SettingsError: They differ.
+    """
+    wanted = settings.model_dump(mode="json", exclude=_FREE)
+    differ = sorted(name for name, value in wanted.items() if drawn.get(name) != value)
+    if differ:
+        raise SettingsError(f"{settings.sample_set} exists with other {', '.join(differ)}; a version never changes: name the next one")
+
+
+def check_extends(settings: DrawSettings, older: Mapping[str, Any]) -> None:
+    """Check that a version can start from an older one.
+
+    Args:
+        settings: Of the new version.
+        older: Settings in the older version's manifest.
+
+    Raises:
+        SettingsError: Parts or probabilities of the older one would mean something else, or a tile that it held out came into training.
+    """
+    wanted = settings.model_dump(mode="json", include=set(_KEPT))
+    differ = sorted(name for name in _KEPT if older.get(name) != wanted[name])
+    if differ:
+        raise SettingsError(f"{settings.sample_set} extends {settings.extends}, which has other {', '.join(differ)}; keep them")
+    freed = sorted(set(older.get("holdout_tiles", ())) - set(settings.holdout_tiles))
+    if freed:
+        raise SettingsError(f"{settings.sample_set} extends {settings.extends}, which held out {', '.join(freed)}; add to holdout_tiles")

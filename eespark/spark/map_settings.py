@@ -38,6 +38,9 @@ class MapSettings(JobSettings):
     shift_priors: Annotated[bool, Field(description="estimate the class shares of each tile, and predict under them")] = False
     prior_blocks: Annotated[int, Field(ge=1, description="blocks of a tile from which its class shares are estimated")] = 8
     prior_samples: Annotated[int, Field(ge=100, le=20_000, description="pixels or parcels in all of these blocks")] = 2_000
+    max_prior_move: Annotated[
+        Share, Field(description="shares farther (total variation) from the mean of the network's probabilities are not used")
+    ] = 0.25
     seed: Annotated[int, Field(description="of the hash that chooses these blocks")] = 1
     block_seconds: Annotated[float, Field(gt=0, description="s after which a block is given up")] = 3600.0
     max_failed_share: Annotated[Share, Field(description="share of failed blocks above which the job fails")] = 0.05

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from eespark.errors import EESparkError
 from eespark.geometry import burn_labels
 from eespark.grid import Block, TileGrid
 from eespark.io.cube import Cube, read_cube
 from eespark.io.guard import call_within
-from eespark.io.mapfiles import LAYERS, Layers, Parcels, write_parcel_part, write_part
-from eespark.kernels.sampling import hash_uniform
+from eespark.io.mapfiles import empty_layers, write_parcel_part, write_part
+from eespark.kernels.sampling import hash_text, hash_uniform
 from eespark.kernels.series import regular_series
 from eespark.predict import Bundle, Prediction, load_bundle
 from eespark.spark.blocks import eroded_polygons
@@ -78,7 +78,7 @@ def _places(row: Row) -> tuple[TileGrid, Block, list[Row]]:
 def _predict_pixels(row: Row, settings: MapSettings, part: str, priors: Mapping[int, float] | None) -> int:
     grid, block, dates = _places(row)
     wanted = _mask(row["mask"], grid, block)
-    layers: Layers = {name: np.full((block.rows, block.cols), nodata, np.uint8) for name, nodata in LAYERS.items()}
+    layers = empty_layers(block.rows, block.cols)
     pixels = 0
     if wanted.any() and dates:
         cube = read_cube(dates, block, wanted)
@@ -87,7 +87,7 @@ def _predict_pixels(row: Row, settings: MapSettings, part: str, priors: Mapping[
         enough = number >= settings.min_clear
         pixels = int(enough.sum())
         if pixels:
-            bundle = _bundle(settings.bundle)
+            bundle = load_bundle(settings.bundle)
             found = predict_cube(bundle, cube, np.flatnonzero(enough), _shares(bundle, priors))
             place = np.flatnonzero(wanted)[enough]
             layers["class"].reshape(-1)[place] = found.class_ids.astype(np.uint8)
@@ -100,17 +100,20 @@ def _predict_pixels(row: Row, settings: MapSettings, part: str, priors: Mapping[
 def _predict_parcels(row: Row, settings: MapSettings, part: str, priors: Mapping[int, float] | None) -> int:
     grid, block, dates = _places(row)
     parcels, place = find_parcels(row["parcels"], grid, block, settings)
-    if len(parcels) and place is not None and dates:
+    if place is not None:
         cube = parcel_series(dates, place, len(parcels), settings.parcel_clear_share)
         number = cube.clear.sum(axis=1)
-        parcels.clear_dates[:] = np.minimum(number, 32_767)
-        enough = np.flatnonzero((number >= settings.min_clear) & (parcels.pixels > 0))
+        parcels["clear_dates"] = pd.Series(number, dtype="Int16").where(parcels["pixels"] > 0)
+        enough = np.flatnonzero(number >= settings.min_clear)
         if len(enough):
-            bundle = _bundle(settings.bundle)
+            bundle = load_bundle(settings.bundle)
             found = predict_cube(bundle, cube, enough, _shares(bundle, priors))
-            parcels.set_prediction(enough, found.class_ids, found.confidence, found.novelty)
+            parcels.loc[enough, "predicted"] = found.class_ids
+            parcels.loc[enough, "probability"] = found.confidence
+            parcels.loc[enough, "novelty"] = found.novelty
+            parcels.loc[enough, "reason"] = None
     write_parcel_part(part, parcels)
-    return int(parcels.pixels.sum())
+    return int(parcels["pixels"].sum())
 
 
 def _sample(row: Row, settings: MapSettings) -> list[list[float]]:
@@ -118,16 +121,16 @@ def _sample(row: Row, settings: MapSettings) -> list[list[float]]:
     most = -(-settings.prior_samples // settings.prior_blocks)
     if settings.mode == "parcels":
         parcels, place = find_parcels(row["parcels"], grid, block, settings)
-        if place is None or not dates:
+        if place is None:
             return []
         cube = parcel_series(dates, place, len(parcels), settings.parcel_clear_share)
+        order = np.argsort(hash_uniform(settings.seed, [hash_text(str(one)) for one in parcels["label_id"]]), kind="stable")
     else:
-        wanted = _thinned(_mask(row["mask"], grid, block), block, most, settings.seed)
-        if not wanted.any() or not dates:
-            return []
-        cube = read_cube(dates, block, wanted)
-    enough = np.flatnonzero(cube.clear.sum(axis=1) >= settings.min_clear)[:most]
-    return [[float(p) for p in one] for one in predict_cube(_bundle(settings.bundle), cube, enough, None).probabilities]
+        cube = read_cube(dates, block, _thinned(_mask(row["mask"], grid, block), block, most, settings.seed))
+        order = np.arange(len(cube.clear))
+    enough = order[cube.clear[order].sum(axis=1) >= settings.min_clear][:most]
+    found = predict_cube(load_bundle(settings.bundle), cube, enough, None)
+    return [[float(p) for p in one] for one in found.probabilities]
 
 
 def _thinned(wanted: Bools, block: Block, most: int, seed: int) -> Bools:
@@ -189,11 +192,3 @@ def _inputs(bundle: Bundle, cube: Cube, rows: npt.NDArray[np.int64]) -> tuple[An
 
 def _shares(bundle: Bundle, priors: Mapping[int, float] | None) -> Priors:
     return None if priors is None else np.array([priors[int(class_id)] for class_id in bundle.class_ids], np.float64)
-
-
-@lru_cache(maxsize=1)
-def _bundle(url: str) -> Bundle:
-    return load_bundle(url, threads=1)
-
-
-__all__ = ["Parcels", "predict_cube", "predict_row", "sample_row"]

@@ -21,30 +21,20 @@ from eespark.manifest import FILE_NAME, build_manifest
 from eespark.schema import LABELS, PRODUCTS, SAMPLES
 from eespark.spark import splits
 from eespark.spark.blocks import block_table, label_blocks, pure_counts, pure_pixels, tile_grids
-from eespark.spark.draw_settings import DrawSettings
+from eespark.spark.draw_settings import DrawSettings, check_extends, check_same
 from eespark.spark.point_samples import burn_by_points, place_points
-from eespark.spark.tables import append_once, conform, delete_rows, ensure_table, open_table
+from eespark.spark.tables import append_once, conform, current_version, delete_rows, ensure_table, open_table
 
 logger = logging.getLogger(__name__)
-_FROZEN: Final = (
-    "legend",
-    "sources",
-    "allocation",
-    "max_per_parcel",
-    "purity",
-    "erode_m",
-    "split_block_m",
-    "split_shares",
-    "guard_m",
-    "seed",
-)
+_PLACED: Final = ("label_id", "source", "class_id", "geometry", "point_x", "point_y", "valid_from", "valid_to", "weight")
+_OF_PARCELS: Final = ("home", "pixels", "split", "block_x", "block_y")
 
 
 def draw_samples(spark: SparkSession, settings: DrawSettings) -> dict[str, Any]:
     """Draw a sample set; nothing happens when this version exists with these settings.
 
     Raises:
-        SettingsError: The version exists with other settings.
+        SettingsError: The version exists with other settings, or cannot extend the older one that it names.
         LeakError: The parts come too close; nothing is written.
         MissingError: No label can be sampled.
     """
@@ -54,36 +44,41 @@ def draw_samples(spark: SparkSession, settings: DrawSettings) -> dict[str, Any]:
     ensure_table(spark, settings.samples, SAMPLES)
     # A driver that died after the rows and before the manifest left rows that no manifest vouches for.
     delete_rows(spark, settings.samples, f"sample_set = '{settings.sample_set}'")
+    # Two drivers that start together write under one name, thus once; a later one, after such a death, under another.
+    transaction = f"samples:{settings.sample_set}:{current_version(spark, settings.samples)}"
     older = read_manifest(join_url(settings.sets, settings.extends), "sample_set") if settings.extends else None
+    if older:
+        check_extends(settings, older["settings"])
     grids = tile_grids(open_table(spark, settings.products, PRODUCTS), settings.level, settings.tiles)
     labels = _usable_labels(spark, settings, grids)
     blocks = block_table(spark, grids, settings.block_px)
     spark.sparkContext.setJobDescription("draw_samples: labels x blocks, pure pixels")
     pairs = label_blocks(labels.select("label_id", "class_id", "geometry", F.col("tile").alias("home")), blocks).persist()
-    counts = _counts(spark, settings, pairs, grids).persist()
+    counts = _counts(spark, settings, pairs).persist()
     points = place_points(spark, _point_labels(spark, settings), grids, settings.adopted_squares).persist()
-    placed = _place(spark, settings, labels, counts, points).persist()
+    assigned = _assign(spark, settings, labels, counts, points).persist()
+    # The guard and the audit that checks it measure from polygon to polygon, so pixels keep at least that distance.
+    placed = splits.drop_near_other_parts(assigned, settings.guard_m).persist()
     probabilities = _probabilities(spark, settings, placed.where("split <> 'points'"), older)
     samples = _draw(spark, settings, pairs, placed, probabilities, grids).unionByName(_point_rows(points, placed, settings)).persist()
-    audit = splits.audit(_sampled(placed, samples), samples, max(4 * settings.guard_m, 200.0), settings.guard_m)
-    summary = _write(
-        spark,
-        settings,
-        samples,
-        placed,
-        {"audit": audit, "probabilities": probabilities, "counts": _count_story(counts, labels, placed, samples)},
-    )
-    for frame in (samples, placed, points, counts, pairs):
+    story = {
+        "audit": splits.audit(_sampled(placed, samples), samples, max(4 * settings.guard_m, 200.0), settings.guard_m),
+        "probabilities": probabilities,
+        "counts": _count_story(counts, labels, placed, samples),
+        **({"moved": _moved(spark, settings, samples)} if settings.extends else {}),
+    }
+    spark.sparkContext.setJobDescription("draw_samples: write")
+    metadata = {"sample_set": settings.sample_set}
+    append_once(conform(samples, SAMPLES), settings.samples, transaction, metadata)
+    summary = _publish(spark, settings, assigned, story)
+    for frame in (samples, placed, assigned, points, counts, pairs):
         frame.unpersist()
     return summary
 
 
 def _existing(folder: str, settings: DrawSettings) -> dict[str, Any]:
     manifest = read_manifest(folder, "sample_set")
-    wanted = settings.model_dump(include=set(_FROZEN))
-    differ = sorted(k for k in wanted if manifest["settings"].get(k) != wanted[k])
-    if differ:
-        raise SettingsError(f"{settings.sample_set} exists with other {', '.join(differ)}; a version never changes: name the next one")
+    check_same(settings, manifest["settings"])
     logger.info("draw_samples: %s exists and stays as it is", settings.sample_set)
     return {"sample_set": settings.sample_set, "existing": True, "counts": manifest["counts"]}
 
@@ -108,8 +103,8 @@ def _point_labels(spark: SparkSession, settings: DrawSettings) -> DataFrame:
     return open_table(spark, settings.labels, LABELS).where(F.col("source").isin(settings.point_sources) & F.col("usable"))
 
 
-def _counts(spark: SparkSession, settings: DrawSettings, pairs: DataFrame, grids: list[TileGrid]) -> DataFrame:
-    """tile, label_id, class_id, pixels; pixels of a held-out tile count only for labels at home in one."""
+def _counts(spark: SparkSession, settings: DrawSettings, pairs: DataFrame) -> DataFrame:
+    """Pure pixels of each label in each tile: tile, label_id, class_id, pixels, and ambiguous on rows without a label."""
     if settings.method == "points":
         pixels = burn_by_points(spark, pairs, settings.purity, settings.erode_m, settings.adopted_squares)
         counted = (
@@ -127,8 +122,8 @@ def _same_side(settings: DrawSettings) -> Any:
     return F.col("tile").isin(held) == F.col("home").isin(held) if held else F.lit(True)
 
 
-def _place(spark: SparkSession, settings: DrawSettings, labels: DataFrame, counts: DataFrame, points: DataFrame) -> DataFrame:
-    """Labels that have pure pixels, and points, each with its part; those too near another part are gone."""
+def _assign(spark: SparkSession, settings: DrawSettings, labels: DataFrame, counts: DataFrame, points: DataFrame) -> DataFrame:
+    """Labels that have pure pixels, and points, each with its part."""
     spark.sparkContext.setJobDescription("draw_samples: parts and guard distance")
     meta = labels.select(
         "label_id", "source", "class_id", "geometry", F.col("tile").alias("home"), "point_x", "point_y", "valid_from", "valid_to", "weight"
@@ -140,29 +135,14 @@ def _place(spark: SparkSession, settings: DrawSettings, labels: DataFrame, count
     if settings.extends:
         frozen = spark.read.parquet(join_url(settings.sets, settings.extends, "blocks"))
     placed = splits.assign_parts(parcels, settings.split_shares, settings.split_block_m, settings.seed, frozen)
-    columns = [
-        "label_id",
-        "source",
-        "class_id",
-        "geometry",
-        "point_x",
-        "point_y",
-        "valid_from",
-        "valid_to",
-        "weight",
-        "pixels",
-        "split",
-        "block_x",
-        "block_y",
-    ]
     seen = points.select(
-        *columns[:9],
+        *_PLACED,
+        F.col("tile").alias("home"),
         F.lit(1).cast("bigint").alias("pixels"),
         F.lit("points").alias("split"),
-        *(F.lit(None).cast("bigint").alias(name) for name in columns[-2:]),
+        *(F.lit(None).cast("bigint").alias(name) for name in ("block_x", "block_y")),
     )
-    # The guard and the audit that checks it measure from polygon to polygon, so pixels keep at least that distance.
-    return splits.drop_near_other_parts(placed.select(*columns).unionByName(seen), settings.guard_m)
+    return placed.select(*_PLACED, *_OF_PARCELS).unionByName(seen)
 
 
 def _probabilities(spark: SparkSession, settings: DrawSettings, parcels: DataFrame, older: dict[str, Any] | None) -> dict[str, float]:
@@ -177,8 +157,8 @@ def _probabilities(spark: SparkSession, settings: DrawSettings, parcels: DataFra
     found = {}
     for class_id, pairs in by_class.items():
         sizes, counts = np.array(pairs, np.int64).T
-        p = frozen.get(str(class_id)) or class_probability(sizes, counts, wanted.get(class_id, 0), settings.max_per_parcel)
-        found[str(class_id)] = float(p)
+        p = frozen.get(str(class_id))
+        found[str(class_id)] = float(class_probability(sizes, counts, wanted.get(class_id, 0), settings.max_per_parcel) if p is None else p)
     return found
 
 
@@ -196,8 +176,7 @@ def _draw(
         pixels = burn_by_points(spark, pairs, settings.purity, settings.erode_m, settings.adopted_squares)
     else:
         pixels = pure_pixels(pairs, settings.purity, settings.erode_m, settings.adopted_squares)
-    homes = pairs.select("label_id", "home").distinct()
-    pixels = pixels.join(homes, "label_id", "inner").where(_same_side(settings)).join(kept, "label_id", "inner")
+    pixels = pixels.join(kept, "label_id", "inner").where(_same_side(settings))
     drawn = pixels.where(_hash_column(settings.seed)("tile", "row", "col") < F.col("inclusion_probability"))
     return _with_places(drawn, grids, settings).withColumn("class_ids", F.lit(None).cast("array<int>")).select(*SAMPLES.names)
 
@@ -258,17 +237,25 @@ def _count_story(counts: DataFrame, labels: DataFrame, placed: DataFrame, sample
     }
 
 
-def _write(spark: SparkSession, settings: DrawSettings, samples: DataFrame, placed: DataFrame, story: dict[str, Any]) -> dict[str, Any]:
+def _moved(spark: SparkSession, settings: DrawSettings, samples: DataFrame) -> dict[str, int]:
+    """What a version does with the samples of the one that it extends: how many stay, moved to another part, are gone, are new."""
+    before = open_table(spark, settings.samples, SAMPLES).where(F.col("sample_set") == settings.extends)
+    both = before.select("sample_id", F.col("split").alias("was")).join(samples.select("sample_id", "split"), "sample_id", "full")
+    told = {
+        "stay": F.col("was") == F.col("split"),
+        "moved_to_another_part": F.col("was") != F.col("split"),
+        "gone": F.col("split").isNull(),
+        "new": F.col("was").isNull(),
+    }
+    row = both.agg(*(F.count_if(F.coalesce(test, F.lit(False))).alias(name) for name, test in told.items())).head()
+    return {name: int(row[name]) for name in told}
+
+
+def _publish(spark: SparkSession, settings: DrawSettings, assigned: DataFrame, story: dict[str, Any]) -> dict[str, Any]:
+    """Write what stands beside the rows, the manifest last: it says that all is there."""
     folder = join_url(settings.sets, settings.sample_set)
-    spark.sparkContext.setJobDescription("draw_samples: write")
-    append_once(
-        conform(samples, SAMPLES),
-        settings.samples,
-        f"samples:{settings.sample_set}:{hash_text(str(story))}",
-        {"sample_set": settings.sample_set},
-    )
     remove_tree(folder)
-    splits.block_parts(spark, placed.where("split <> 'points'")).coalesce(1).write.mode("overwrite").parquet(join_url(folder, "blocks"))
+    splits.block_parts(spark, assigned.where("split <> 'points'")).coalesce(1).write.mode("overwrite").parquet(join_url(folder, "blocks"))
     content = {
         "sample_set": settings.sample_set,
         "legend": load_legend(settings.legend).key,
@@ -285,6 +272,7 @@ def _write(spark: SparkSession, settings: DrawSettings, samples: DataFrame, plac
         "existing": False,
         "counts": story["counts"],
         "audit": story["audit"],
+        **({"moved": story["moved"]} if "moved" in story else {}),
         "rare_classes": rare,
         "table": settings.samples,
     }

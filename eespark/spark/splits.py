@@ -142,5 +142,10 @@ def _rank() -> Any:
 
 
 def block_parts(spark: SparkSession, placed: DataFrame) -> DataFrame:
-    """Blocks and their parts, to be kept beside the set: a later version starts from them."""
+    """Blocks and their parts, to be kept beside the set: a later version starts from them.
+
+    Args:
+        spark: The session.
+        placed: block_x, block_y, split of all parcels that got a part, those that the guard distance dropped too.
+    """
     return placed.where("split <> 'unseen'").select("block_x", "block_y", "split").distinct()

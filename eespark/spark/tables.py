@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PROPERTY: Final = "eespark.schema_version"
+# The ledger is rebuilt from the commits of the observations, and training sets pin versions: the log must not forget either.
+_KEEP_LOG: Final = ("delta.logRetentionDuration", "interval 36500 days")
 _CONFLICTS: Final = (
     "ConcurrentAppendException",
     "ConcurrentDeleteReadException",
@@ -47,7 +49,8 @@ def ensure_table(spark: SparkSession, url: str, table: Table) -> None:
         FormatError: There is a table of another schema or version.
     """
     if not DeltaTable.isDeltaTable(spark, url):
-        builder = DeltaTable.createIfNotExists(spark).location(url).addColumns(table_schema(table)).property(_PROPERTY, str(SCHEMA_VERSION))
+        builder = DeltaTable.createIfNotExists(spark).location(url).addColumns(table_schema(table))
+        builder = builder.property(_PROPERTY, str(SCHEMA_VERSION)).property(*_KEEP_LOG)
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
         builder.execute()
@@ -102,7 +105,8 @@ def append_once(rows: DataFrame, url: str, transaction: str, metadata: Mapping[s
         metadata: JSON kept in the commit, found again by `commits`.
     """
     options = {"txnAppId": transaction, "txnVersion": "1", "userMetadata": json.dumps({"transaction": transaction, **metadata})}
-    rows.write.format("delta").mode("append").options(**options).save(url)
+    # Two drivers that write one chunk at the same moment conflict; the second try finds it there and writes nothing.
+    retry_conflicts(lambda: rows.write.format("delta").mode("append").options(**options).save(url), f"appending to {url}")
 
 
 def commits(spark: SparkSession, url: str) -> list[dict[str, Any]]:
@@ -125,16 +129,19 @@ def upsert(spark: SparkSession, rows: DataFrame, url: str, table: Table) -> None
     retry_conflicts(merge, f"MERGE into {table.name}")
 
 
-def delete_rows(spark: SparkSession, url: str, condition: str) -> int:
-    """Delete the rows that a SQL condition names; how many there were."""
+def delete_rows(spark: SparkSession, url: str, condition: str) -> None:
+    """Delete the rows that a SQL condition names."""
+    retry_conflicts(lambda: DeltaTable.forPath(spark, url).delete(condition), f"deleting rows of {url}")
 
-    def delete() -> int:
-        table = DeltaTable.forPath(spark, url)
-        table.delete(condition)
-        metrics = table.history(1).select("operation", "operationMetrics").head()
-        return int(metrics["operationMetrics"].get("numDeletedRows", 0)) if metrics["operation"] == "DELETE" else 0
 
-    return retry_conflicts(delete, f"deleting rows of {url}")
+def update_rows(spark: SparkSession, url: str, condition: str, values: Mapping[str, str]) -> None:
+    """Set columns, each to a SQL expression, in the rows that a SQL condition names."""
+    retry_conflicts(lambda: DeltaTable.forPath(spark, url).update(condition, dict(values)), f"updating rows of {url}")
+
+
+def sql_text(text: str) -> str:
+    """A text as a literal of Spark's SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def retry_conflicts(action: Callable[[], T], what: str, attempts: int = 6) -> T:
@@ -147,7 +154,8 @@ def retry_conflicts(action: Callable[[], T], what: str, attempts: int = 6) -> T:
         try:
             return action()
         except PySparkException as error:
-            if attempt == attempts or not any(name in str(error) for name in _CONFLICTS):
+            told = f"{type(error).__name__}: {error}"
+            if attempt == attempts or not any(name in told for name in _CONFLICTS):
                 raise
             wait_s = random.uniform(0.2, 0.6) * 2**attempt  # noqa: S311
             logger.warning("%s met another writer; again in %.1f s (%d of %d)", what, wait_s, attempt, attempts)

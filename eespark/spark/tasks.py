@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 _MAX_TASKS: Final = 20_000
 
@@ -16,3 +18,26 @@ def one_task_each(rows: DataFrame, key: str, max_tasks: int = _MAX_TASKS) -> Dat
     read twice (Spark samples the keys first), so pass small rows and join what is large afterwards.
     """
     return rows.repartitionByRange(max(1, min(rows.count(), max_tasks)), key)
+
+
+def one_partition_each(rows: DataFrame, group: str, groups: int) -> DataFrame:
+    """The rows in `groups` partitions, each holding one whole group.
+
+    Spark places rows by the hash of their key, so that a plain `repartition` of the group numbers leaves partitions empty and
+    others with several groups, and ranges are guessed from a sample. Here each group has a key whose hash is its partition.
+
+    Args:
+        rows: With the column `group`.
+        group: Column of whole numbers from 0 to `groups` - 1.
+        groups: How many there are.
+    """
+    # Of n (ln n + 12) keys, all n partitions are met but for a chance of e^-12; the loop is for that.
+    candidates = int(groups * (math.log(groups) + 12)) + 1
+    while True:
+        keys = rows.sparkSession.range(candidates).groupBy(F.pmod(F.hash("id"), F.lit(groups)).alias("place")).agg(F.min("id").alias("key"))
+        found = {int(row["place"]): int(row["key"]) for row in keys.collect()}
+        if len(found) == groups:
+            break
+        candidates *= 2
+    key = F.element_at(F.lit([found[place] for place in range(groups)]), F.col(group).cast("int") + 1)
+    return rows.repartition(groups, key.cast("bigint"))
