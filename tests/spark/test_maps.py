@@ -21,13 +21,14 @@ from eespark import __version__
 from eespark.bands import BANDS
 from eespark.errors import TooManyFailuresError
 from eespark.geometry import accurate_transformer, reproject
-from eespark.grid import TileGrid
+from eespark.grid import Block, TileGrid
 from eespark.io.storage import write_manifest
 from eespark.kernels.novelty import fit_novelty
 from eespark.manifest import build_manifest
 from eespark.schema import LABELS, PRODUCTS
 from eespark.spark.map_settings import MapSettings
 from eespark.spark.maps import predict_map
+from eespark.spark.parcels import find_parcels
 from eespark.spark.tables import conform, ensure_table
 
 FIRST = date(2017, 9, 1)
@@ -63,9 +64,9 @@ class World:
         return np.where(clear[:, None], values, 0), clear
 
 
-def expected(values: np.ndarray, clear: np.ndarray, priors: np.ndarray | None = None) -> tuple[int, float]:
+def expected(values: np.ndarray, clear: np.ndarray, priors: np.ndarray | None = None, gain: float = 1e-4) -> tuple[int, float]:
     """Class and probability that the network of this file gives a series."""
-    logits = (values[clear, :2] / 1e4).sum(axis=0)
+    logits = (values[clear, :2] * gain).sum(axis=0)
     powers = np.exp(logits - logits.max()) * (1 if priors is None else priors / np.array([0.4, 0.6]))
     shares = powers / powers.sum()
     return (3, 8)[int(shares.argmax())], float(shares.max())
@@ -310,18 +311,43 @@ def test_that_the_mask_keeps_the_map_to_declared_parcels(spark: Any, world: Worl
 
 
 def test_that_predictions_expect_the_class_shares_of_the_tile(spark: Any, world: World, tmp_path: Path) -> None:
-    changes = {"shift_priors": True, "prior_blocks": 3, "prior_samples": 600}
+    write_bundle(tmp_path / "sure", gain=1e-3)
+    changes = {"bundle": str(tmp_path / "sure"), "shift_priors": True, "prior_blocks": 3, "prior_samples": 600}
     predict_map(spark, world.settings(tmp_path / "a", **changes))
     told = manifest(tmp_path / "a" / A.tile)["priors"]
     shares = np.array([told["shares"]["3"], told["shares"]["8"]])
-    assert (told["samples"] <= 600, told["samples"] > 300, told["blocks"]) == (True, True, 3)
+    assert (300 < told["samples"] <= 600, told["blocks"], told["reason"]) == (True, 3, None)
     assert shares.sum() == pytest.approx(1)
     layers = {name: read(tmp_path / "a" / A.tile, name) for name in ("class", "probability")}
-    for row, col in np.random.default_rng(2).integers(0, 128, (30, 2)):
+    moved = []
+    for row, col in np.random.default_rng(2).integers(0, 128, (40, 2)):
         values, clear = world.series(A.tile, row, col)
         if clear.sum() >= 3:
-            class_id, probability = expected(values, clear, shares)
+            class_id, probability = expected(values, clear, shares, gain=1e-3)
             assert layers["class"][row, col] == class_id
             assert layers["probability"][row, col] == pytest.approx(100 * probability, abs=0.51)
+            moved.append(abs(probability - expected(values, clear, gain=1e-3)[1]))
+    assert max(moved) > 0.02
     predict_map(spark, world.settings(tmp_path / "b", **changes))
     assert manifest(tmp_path / "b" / A.tile)["priors"] == told
+
+
+def test_that_shares_far_from_what_the_network_counts_are_told_and_not_used(spark: Any, world: World, mapped: Any, tmp_path: Path) -> None:
+    changes = {"shift_priors": True, "prior_blocks": 1, "prior_samples": 200, "max_prior_move": 0.0}
+    predict_map(spark, world.settings(tmp_path, **changes))
+    told = manifest(tmp_path / A.tile)["priors"]
+    assert told["shares"] is None
+    assert "max_prior_move" in told["reason"]
+    assert sum(told["estimated"].values()) == pytest.approx(1)
+    np.testing.assert_array_equal(read(tmp_path / A.tile), read(mapped[0] / A.tile))
+
+
+def test_that_a_parcel_is_read_no_farther_than_its_reach_and_says_so(world: World, tmp_path: Path) -> None:
+    settings = world.settings(tmp_path, mode="parcels", labels=str(world.tables), mask_sources=["parcels"], reach_px=8)
+    rows = [{**label(name, box), "home": A.tile} for name, box in (("across", (50, 40, 90, 60)), ("whole", (10, 10, 30, 30)))]
+    table, place = find_parcels(rows, A, Block(64, 0, 64, 64), settings)
+    assert table[["label_id", "cut", "reason"]].to_numpy().tolist() == [["across", True, "too_few_clear_dates"]]
+    # Its point lies in the lower block, which reaches 8 rows up, to row 56; drawn in by 5 m it ends before row 90.
+    assert place is not None
+    assert (place.window, table["pixels"][0]) == (Block(56, 40, 34, 20), 32 * 16)
+    assert (place.wanted.sum(), set(place.groups)) == (32 * 16, {0})
