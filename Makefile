@@ -9,7 +9,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test unit check lock clean
+.PHONY: setup demo study test unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -19,6 +19,10 @@ $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horov
 
 demo: setup
 	@$(BIN)/python deploy/demo.py
+
+# Models x seeds, about an hour; `deploy/study.py --store` then puts the results into the docs.
+study: setup
+	@$(BIN)/python deploy/study.py
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from runner import ROOT, run_job
+
 JOBS = (
     "make_demo_archive",
     "scan_archive",
@@ -27,32 +25,17 @@ JOBS = (
 def main() -> None:
     """Run the jobs with the settings of deploy/conf, which lie below build/demo."""
     demo = ROOT / "build" / "demo"
-    logs = demo / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     stages: dict[str, Any] = {}
     for number, job in enumerate(JOBS, start=1):
         print(f"demo: {number:2d}/{len(JOBS)} {job:<20}", end="", flush=True)
-        stages[job] = run_job(job, logs / f"{job}.log", demo / "summaries" / f"{job}.json")
+        stages[job] = run_job(job, ROOT / "deploy" / "conf" / f"{job}.yaml", demo / "logs" / f"{job}.log")
         print(f"{stages[job]['wall_seconds']:7.1f} s", flush=True)
     summary = {"seconds": round(time.monotonic() - started, 1), "stages": stages, "validation": headline(stages["validate"])}
     (demo / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for protocol, found in summary["validation"].items():
         print(f"demo: {protocol:<16} overall accuracy {found['overall_accuracy']:.3f}, macro-F1 {found['macro_f1']:.3f}")
     print(f"demo: done in {summary['seconds']:.0f} s; the report: {demo / 'report.html'}")
-
-
-def run_job(job: str, log: Path, summary: Path) -> dict[str, Any]:
-    """Run one job; its log goes to a file, its summary comes back."""
-    started = time.monotonic()
-    with log.open("w", encoding="utf-8") as stream:
-        command = [sys.executable, f"jobs/{job}.py", f"deploy/conf/{job}.yaml"]
-        code = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
-    if code:
-        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-25:])
-        sys.exit(f"\ndemo: {job} ended with {code}; the end of {log}:\n{tail}")
-    told: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-    return {**told, "wall_seconds": round(time.monotonic() - started, 1)}
 
 
 def headline(validate: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from eespark import __version__
@@ -31,6 +31,7 @@ from eespark.spark.tasks import one_partition_each
 logger = logging.getLogger(__name__)
 
 _YEAR_DAYS: Final = 366
+_FEW_A_GROUP: Final = 32
 _RANK: Final = {Flag.CLEAR: 0, Flag.SNOW: 2, Flag.SHADOW: 3, Flag.UNCLASSIFIED: 1, Flag.CLOUD: 4, Flag.NO_DATA: 5}
 
 
@@ -198,13 +199,21 @@ def _write_parts(spark: SparkSession, rows: DataFrame, building: str, settings: 
     for split in (s for s in SPLITS if s in counts):
         groups = max(math.ceil(counts[split] / settings.rows_per_group), min(settings.min_row_groups, counts[split]))
         url = join_url(building, split)
-        part = rows.where(F.col("split") == split).withColumn("_group", F.pmod("_order", F.lit(groups)))
+        part = _grouped(rows.where(F.col("split") == split), counts[split], groups)
         part = one_partition_each(part, "_group", groups).sortWithinPartitions("_order").select(*TRAINING.names)
         # One row group a file: what Petastorm shuffles and shards.
         part.write.option("parquet.block.size", 1 << 30).parquet(url)
         by_class = rows.where(F.col("split") == split).groupBy("class_id").agg(F.count("*").alias("n")).collect()
         parts[split] = {"rows": counts[split], "rows_by_class": {str(r["class_id"]): int(r["n"]) for r in by_class}, **finish_part(url)}
     return parts
+
+
+def _grouped(part: DataFrame, count: int, groups: int) -> DataFrame:
+    """The rows with `_group`, the number of their row group: by their hash, or one in turn where chance would leave groups empty."""
+    number = F.col("_order")
+    if count < _FEW_A_GROUP * groups:
+        number = F.row_number().over(Window.orderBy("_order", "sample_id"))
+    return part.withColumn("_group", F.pmod(number, F.lit(groups)))
 
 
 def _manifest(spark: SparkSession, settings: BuildSettings, building: str, told: dict[str, Any]) -> dict[str, Any]:

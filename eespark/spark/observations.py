@@ -5,56 +5,27 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import time
-from collections.abc import Iterator
-from functools import lru_cache
 from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from pydantic import Field
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from eespark.bands import BANDS
-from eespark.errors import EESparkError, MissingError, TooManyFailuresError
-from eespark.io.extract import extract_product
-from eespark.io.guard import call_within
-from eespark.io.storage import join_url, read_bytes, url_exists, write_bytes
+from eespark.errors import MissingError, TooManyFailuresError
+from eespark.io.storage import join_url, url_exists, write_bytes
 from eespark.job import JobSettings
 from eespark.schema import EXTRACTIONS, OBSERVATIONS, PRODUCTS, SAMPLES
 from eespark.settings import Share, Url
+from eespark.spark.extract_tasks import OUTPUT, product_reader
 from eespark.spark.tables import append_once, commits, conform, delete_rows, ensure_table, open_table, sql_text, update_rows
 from eespark.spark.tasks import one_task_each
 
 logger = logging.getLogger(__name__)
 
 _LEDGER: Final = ("product_id", "fingerprint", "attempt", "tile", "status", "rows", "reason", "seconds", "pixels_decoded")
-_OUTPUT: Final = (
-    "sample_set string, product_id string, fingerprint string, sample_id bigint, tile string, sensing_time timestamp, "
-    "reflectance array<smallint>, flag tinyint, "
-    "attempt int, status string, rows bigint, reason string, seconds double, pixels_decoded bigint"
-)
-_ARROW: Final = pa.schema(
-    [
-        ("sample_set", pa.string()),
-        ("product_id", pa.string()),
-        ("fingerprint", pa.string()),
-        ("sample_id", pa.int64()),
-        ("tile", pa.string()),
-        ("sensing_time", pa.timestamp("us", tz="UTC")),
-        ("reflectance", pa.list_(pa.int16())),
-        ("flag", pa.int8()),
-        ("attempt", pa.int32()),
-        ("status", pa.string()),
-        ("rows", pa.int64()),
-        ("reason", pa.string()),
-        ("seconds", pa.float64()),
-        ("pixels_decoded", pa.int64()),
-    ]
-)
 
 
 class ExtractSettings(JobSettings):
@@ -92,9 +63,12 @@ def extract_series(spark: SparkSession, settings: ExtractSettings) -> dict[str, 
     logger.info("extract_series: %d products to read of %d, %d samples in %d tiles", len(missing), wanted, samples, len(packs))
     ledger: list[dict[str, Any]] = []
     for first in range(0, len(missing), settings.products_per_commit):
-        chunk = missing[first : first + settings.products_per_commit]
-        ledger += _extract_chunk(spark, settings, products, chunk, packs)
-        logger.info("extract_series: %d of %d products", first + len(chunk), len(missing))
+        planned = missing[first : first + settings.products_per_commit]
+        done = _done(spark, settings, planned)
+        chunk = [one for one in planned if one[0] not in done]
+        if chunk:
+            ledger += _extract_chunk(spark, settings, products, chunk, packs)
+        logger.info("extract_series: %d of %d products", first + len(planned), len(missing))
     products.unpersist()
     summary = {**_summarise(settings, ledger), "products_wanted": wanted, "products_retracted": retracted}
     summary["samples_by_tile"] = {tile: pack.samples for tile, pack in packs.items()}
@@ -192,6 +166,14 @@ def _missing(spark: SparkSession, settings: ExtractSettings, products: DataFrame
     return [(row["product_id"], row["fingerprint"], row["tried"] + 1) for row in rows.collect()]
 
 
+def _done(spark: SparkSession, settings: ExtractSettings, planned: list[tuple[str, str, int]]) -> set[str]:
+    """Names of the planned products that the ledger has as done: another driver, with other chunks, was first."""
+    ledger = open_table(spark, settings.extractions, EXTRACTIONS).where(F.col("sample_set") == settings.sample_set)
+    rows = ledger.where(F.col("product_id").isin([product for product, _, _ in planned]) & (F.col("status") == "done"))
+    found = {(row["product_id"], row["fingerprint"]) for row in rows.select("product_id", "fingerprint").collect()}
+    return {product for product, fingerprint, _ in planned if (product, fingerprint) in found}
+
+
 def _extract_chunk(
     spark: SparkSession, settings: ExtractSettings, products: DataFrame, chunk: list[tuple[str, str, int]], packs: dict[str, _Pack]
 ) -> list[dict[str, Any]]:
@@ -199,12 +181,17 @@ def _extract_chunk(
     transaction = f"{settings.sample_set}:{hashlib.sha256(repr(chunk).encode()).hexdigest()[:32]}"
     spark.sparkContext.setJobDescription(f"extract_series: {len(chunk)} products from {chunk[0][0]}")
     rows = products.where(F.col("product_id").isin(list(attempts)))
+    urls = {tile: pack.url for tile, pack in packs.items()}
+    reader = product_reader(settings.sample_set, settings.product_seconds, attempts, urls)
     columns = ("product_id", "fingerprint", "tile", "sensing_time", "bands", "offsets", "scale", "transform", "shape")
-    extracted = one_task_each(rows.select(*columns), "product_id").mapInArrow(_reader(settings, attempts, packs), _OUTPUT)
+    extracted = one_task_each(rows.select(*columns), "product_id").mapInArrow(reader, OUTPUT)
     extracted = extracted.persist(StorageLevel.DISK_ONLY)
     try:
-        ledger = [row.asDict() for row in extracted.where("sample_id IS NULL").select(*_LEDGER).orderBy("product_id").collect()]
-        observed = conform(extracted.where("sample_id IS NOT NULL"), OBSERVATIONS)
+        told = extracted.where("sample_id IS NULL").select(*_LEDGER).orderBy("product_id").collect()
+        done = _done(spark, settings, chunk)
+        ledger = [row.asDict() for row in told if row["product_id"] not in done]
+        observed = extracted.where(F.col("sample_id").isNotNull() & ~F.col("product_id").isin(list(done)))
+        observed = conform(observed, OBSERVATIONS)
         append_once(observed, settings.observations, transaction, {"sample_set": settings.sample_set, "ledger": ledger})
     finally:
         extracted.unpersist()
@@ -220,56 +207,6 @@ def _write_ledger(spark: SparkSession, settings: ExtractSettings, ledger: list[d
     schema = ", ".join(f"{c.name} {c.dtype}" for c in EXTRACTIONS.columns)
     frame = spark.createDataFrame([tuple(row[name] for name in EXTRACTIONS.names) for row in rows], schema)
     append_once(conform(frame, EXTRACTIONS), settings.extractions, transaction, {"sample_set": settings.sample_set})
-
-
-def _reader(settings: ExtractSettings, attempts: dict[str, int], packs: dict[str, _Pack]) -> Any:
-    sample_set, seconds = settings.sample_set, settings.product_seconds
-    urls = {tile: pack.url for tile, pack in packs.items()}
-
-    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for product in batch.to_pylist():
-                product["attempt"] = attempts[product["product_id"]]
-                yield from _read_product(product, urls[product["tile"]], sample_set, seconds)
-
-    return read
-
-
-def _read_product(product: dict[str, Any], pack: str, sample_set: str, seconds: float) -> Iterator[pa.RecordBatch]:
-    started = time.monotonic()
-    product = {**product, "bands": dict(product["bands"]), "offsets": dict(product["offsets"])}
-    sample_id, x, y = _load_pack(pack)
-    told = {"status": "failed", "rows": 0, "reason": None, "pixels_decoded": 0}
-    try:
-        found = call_within(seconds, product["product_id"], extract_product, product, x, y)
-        told |= {"status": "done", "rows": len(x), "pixels_decoded": found.pixels_decoded}
-        yield from _observation_batches(product, sample_set, sample_id, found)
-    except EESparkError as error:
-        told["reason"] = f"{type(error).__name__}: {error}"
-    told["seconds"] = time.monotonic() - started
-    keys = {"sample_set": sample_set, **{k: product[k] for k in ("product_id", "fingerprint", "attempt", "tile", "sensing_time")}}
-    yield pa.RecordBatch.from_pylist([{**dict.fromkeys(_ARROW.names), **keys, **told}], schema=_ARROW)
-
-
-def _observation_batches(
-    product: dict[str, Any], sample_set: str, sample_id: Any, found: Any, rows: int = 50_000
-) -> Iterator[pa.RecordBatch]:
-    for first in range(0, len(sample_id), rows):
-        part = slice(first, first + rows)
-        count = len(sample_id[part])
-        values = pa.array(found.reflectance[part].reshape(-1), pa.int16())
-        lists = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * len(BANDS)), values)
-        same = {"sample_set": sample_set, **{k: product[k] for k in ("product_id", "fingerprint", "tile", "sensing_time")}}
-        columns = {name: pa.nulls(count, _ARROW.field(name).type) for name in _ARROW.names}
-        columns |= {name: pa.array([value] * count, _ARROW.field(name).type) for name, value in same.items()}
-        columns |= {"sample_id": pa.array(sample_id[part]), "reflectance": lists, "flag": pa.array(found.flag[part].astype(np.int8))}
-        yield pa.RecordBatch.from_arrays([columns[name] for name in _ARROW.names], schema=_ARROW)
-
-
-@lru_cache(maxsize=2)
-def _load_pack(url: str) -> tuple[Any, Any, Any]:
-    with np.load(io.BytesIO(read_bytes(url)), allow_pickle=False) as pack:
-        return pack["sample_id"], pack["x"], pack["y"]
 
 
 def _summarise(settings: ExtractSettings, ledger: list[dict[str, Any]]) -> dict[str, Any]:

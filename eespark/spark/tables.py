@@ -53,7 +53,8 @@ def ensure_table(spark: SparkSession, url: str, table: Table) -> None:
         builder = builder.property(_PROPERTY, str(SCHEMA_VERSION)).property(*_KEEP_LOG)
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
-        builder.execute()
+        # Two drivers may find none at the same moment; the second then finds the first one's.
+        retry_conflicts(builder.execute, f"making {table.name}")
     _check(spark, url, table)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from eespark.schema import Table
 from eespark.spark.catalog import ScanSettings, scan_archive
 from eespark.spark.dataset import BuildSettings
 from eespark.spark.draw_settings import DrawSettings
@@ -21,6 +22,7 @@ from eespark.spark.labels import import_labels
 from eespark.spark.observations import ExtractSettings, extract_series
 from eespark.spark.samples import draw_samples
 from eespark.spark.session import make_session
+from eespark.spark.tables import conform, ensure_table
 from eespark.synthetic.archive import make_archive
 from eespark.synthetic.settings import ArchiveSettings
 
@@ -30,6 +32,19 @@ def spark() -> Iterator[SparkSession]:
     session = make_session("tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def add_rows(spark: SparkSession) -> Callable[[Path | str, Table, list[dict[str, Any]]], None]:
+    """Appends rows, given as dicts, to a table that is made where it is absent; columns that a row lacks are null."""
+
+    def add(url: Path | str, table: Table, rows: list[dict[str, Any]]) -> None:
+        ensure_table(spark, str(url), table)
+        schema = ", ".join(f"{c.name} {c.dtype}" for c in table.columns)
+        frame = spark.createDataFrame([tuple(row.get(name) for name in table.names) for row in rows], schema)
+        conform(frame, table).write.format("delta").mode("append").save(str(url))
+
+    return add
 
 
 @dataclasses.dataclass(frozen=True)

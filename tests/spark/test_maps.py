@@ -29,7 +29,6 @@ from eespark.schema import LABELS, PRODUCTS
 from eespark.spark.map_settings import MapSettings
 from eespark.spark.maps import predict_map
 from eespark.spark.parcels import find_parcels
-from eespark.spark.tables import conform, ensure_table
 
 FIRST = date(2017, 9, 1)
 DAYS = (20, 80, 81, 150, 200, 260)
@@ -123,13 +122,6 @@ def write_band(file: Path, values: np.ndarray, grid: TileGrid) -> None:
         dataset.write(values, 1)
 
 
-def add_rows(spark: Any, url: Path, table: Any, rows: list[dict[str, Any]]) -> None:
-    ensure_table(spark, str(url), table)
-    schema = ", ".join(f"{c.name} {c.dtype}" for c in table.columns)
-    frame = spark.createDataFrame([tuple(row.get(name) for name in table.names) for row in rows], schema)
-    conform(frame, table).write.format("delta").mode("append").save(str(url))
-
-
 def product(world: World, grid: TileGrid, number: int) -> dict[str, Any]:
     day = DAYS[number] if number != 2 else DAYS[1]
     when = datetime(2017, 9, 1, 10, tzinfo=UTC) + timedelta(days=day)
@@ -156,7 +148,7 @@ PARCELS = {"whole": (10, 10, 30, 30), "across": (50, 40, 90, 79), "tiny": (34.2,
 
 
 @pytest.fixture(scope="module")
-def world(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(spark: Any, add_rows: Any, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("maps")
     rng = np.random.default_rng(8)
     images = {(grid.tile, number): make_image(rng, grid, number) for grid in (A, B) for number in range(len(DAYS))}
@@ -165,9 +157,9 @@ def world(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> World:
         for band, values in image.items():
             write_band(made.band_file(tile, number, band), values, A if tile == A.tile else B)
     write_bundle(folder / "bundle")
-    add_rows(spark, made.tables / "products", PRODUCTS, [product(made, grid, n) for grid in (A, B) for n in range(len(DAYS))])
+    add_rows(made.tables / "products", PRODUCTS, [product(made, grid, n) for grid in (A, B) for n in range(len(DAYS))])
     labels = [label(name, box) for name, box in PARCELS.items()]
-    add_rows(spark, made.tables / "labels", LABELS, [*labels, label("elsewhere", (100, 100, 120, 120), home=B.tile)])
+    add_rows(made.tables / "labels", LABELS, [*labels, label("elsewhere", (100, 100, 120, 120), home=B.tile)])
     return made
 
 

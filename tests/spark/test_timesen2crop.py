@@ -11,19 +11,11 @@ import pytest
 from eespark.errors import MissingError
 from eespark.io.timesen2crop import read_samples
 from eespark.schema import OBSERVATIONS, PRODUCTS, SAMPLES
-from eespark.spark.tables import conform, ensure_table
 from eespark.spark.timesen2crop import TimeSen2CropSettings, export_timesen2crop
 
 LINE = "B1,B2,B3,B4,B5,B6,B7,B8,B9,Flag"
 REAL = [254, 440, 356, 914, 2588, 3314, 3678, 1623, 862]
 NONE = [-32_768] * 9
-
-
-def add_rows(spark: Any, url: Path, table: Any, rows: list[dict[str, Any]]) -> None:
-    ensure_table(spark, str(url), table)
-    schema = ", ".join(f"{c.name} {c.dtype}" for c in table.columns)
-    frame = spark.createDataFrame([tuple(row.get(name) for name in table.names) for row in rows], schema)
-    conform(frame, table).write.format("delta").mode("append").save(str(url))
 
 
 def product(name: str, day: date, **changes: Any) -> dict[str, Any]:
@@ -41,7 +33,7 @@ def sample(number: int, class_id: int | None, split: str = "train", year: int = 
 
 
 @pytest.fixture(scope="module")
-def tables(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tables(add_rows: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     products = [
         product("b", date(2018, 6, 30)),
@@ -51,14 +43,14 @@ def tables(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         product("old", date(2018, 7, 1), status="superseded"),
         product("next", date(2018, 9, 20)),
     ]
-    add_rows(spark, folder / "products", PRODUCTS, products)
+    add_rows(folder / "products", PRODUCTS, products)
     samples = [sample(7, 12), sample(5, 12), sample(6, 2), sample(8, 12, split="points"), sample(9, 2, year=2019)]
-    add_rows(spark, folder / "samples", SAMPLES, samples)
+    add_rows(folder / "samples", SAMPLES, samples)
     seen = [("a", 5, NONE, 1), ("half", 5, REAL, 0), ("b", 5, NONE, 4), ("b", 7, [9] * 9, 3), ("next", 9, REAL, 2), ("old", 7, REAL, 0)]
     when = {p["product_id"]: p["sensing_time"] for p in products}
     same = {"sample_set": "s@1", "fingerprint": "f", "tile": "33UVP"}
     rows = [same | {"product_id": p, "sample_id": i, "sensing_time": when[p], "reflectance": v, "flag": f} for p, i, v, f in seen]
-    add_rows(spark, folder / "observations", OBSERVATIONS, rows)
+    add_rows(folder / "observations", OBSERVATIONS, rows)
     return folder
 
 

@@ -1,0 +1,98 @@
+"""What the tasks of `extract_series` do: read one product at the sample points of its tile."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from eespark.bands import BANDS
+from eespark.errors import EESparkError
+from eespark.io.extract import extract_product
+from eespark.io.guard import call_within
+from eespark.io.storage import read_bytes
+
+OUTPUT: Final = (
+    "sample_set string, product_id string, fingerprint string, sample_id bigint, tile string, sensing_time timestamp, "
+    "reflectance array<smallint>, flag tinyint, "
+    "attempt int, status string, rows bigint, reason string, seconds double, pixels_decoded bigint"
+)
+_ARROW: Final = pa.schema(
+    [
+        ("sample_set", pa.string()),
+        ("product_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("sample_id", pa.int64()),
+        ("tile", pa.string()),
+        ("sensing_time", pa.timestamp("us", tz="UTC")),
+        ("reflectance", pa.list_(pa.int16())),
+        ("flag", pa.int8()),
+        ("attempt", pa.int32()),
+        ("status", pa.string()),
+        ("rows", pa.int64()),
+        ("reason", pa.string()),
+        ("seconds", pa.float64()),
+        ("pixels_decoded", pa.int64()),
+    ]
+)
+
+
+def product_reader(sample_set: str, seconds: float, attempts: dict[str, int], packs: dict[str, str]) -> Any:
+    """What `mapInArrow` runs on rows of the catalog: rows of `OUTPUT`, observations and behind them one row of the ledger a product.
+
+    Args:
+        sample_set: name@version.
+        seconds: After which a product is given up.
+        attempts: Product -> number of the attempt.
+        packs: Tile -> URL of its sample points (npz of sample_id, x, y).
+    """
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for product in batch.to_pylist():
+                product["attempt"] = attempts[product["product_id"]]
+                yield from _read_product(product, packs[product["tile"]], sample_set, seconds)
+
+    return read
+
+
+def _read_product(product: dict[str, Any], pack: str, sample_set: str, seconds: float) -> Iterator[pa.RecordBatch]:
+    started = time.monotonic()
+    product = {**product, "bands": dict(product["bands"]), "offsets": dict(product["offsets"])}
+    sample_id, x, y = _load_pack(pack)
+    told = {"status": "failed", "rows": 0, "reason": None, "pixels_decoded": 0}
+    try:
+        found = call_within(seconds, product["product_id"], extract_product, product, x, y)
+        told |= {"status": "done", "rows": len(x), "pixels_decoded": found.pixels_decoded}
+        yield from _observation_batches(product, sample_set, sample_id, found)
+    except EESparkError as error:
+        told["reason"] = f"{type(error).__name__}: {error}"
+    told["seconds"] = time.monotonic() - started
+    keys = {"sample_set": sample_set, **{k: product[k] for k in ("product_id", "fingerprint", "attempt", "tile", "sensing_time")}}
+    yield pa.RecordBatch.from_pylist([{**dict.fromkeys(_ARROW.names), **keys, **told}], schema=_ARROW)
+
+
+def _observation_batches(
+    product: dict[str, Any], sample_set: str, sample_id: Any, found: Any, rows: int = 50_000
+) -> Iterator[pa.RecordBatch]:
+    for first in range(0, len(sample_id), rows):
+        part = slice(first, first + rows)
+        count = len(sample_id[part])
+        values = pa.array(found.reflectance[part].reshape(-1), pa.int16())
+        lists = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * len(BANDS)), values)
+        same = {"sample_set": sample_set, **{k: product[k] for k in ("product_id", "fingerprint", "tile", "sensing_time")}}
+        columns = {name: pa.nulls(count, _ARROW.field(name).type) for name in _ARROW.names}
+        columns |= {name: pa.array([value] * count, _ARROW.field(name).type) for name, value in same.items()}
+        columns |= {"sample_id": pa.array(sample_id[part]), "reflectance": lists, "flag": pa.array(found.flag[part].astype(np.int8))}
+        yield pa.RecordBatch.from_arrays([columns[name] for name in _ARROW.names], schema=_ARROW)
+
+
+@lru_cache(maxsize=2)
+def _load_pack(url: str) -> tuple[Any, Any, Any]:
+    with np.load(io.BytesIO(read_bytes(url)), allow_pickle=False) as pack:
+        return pack["sample_id"], pack["x"], pack["y"]
