@@ -7,17 +7,11 @@ inflates it anew for every page.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import uuid
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -28,13 +22,12 @@ from pydantic import Field
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from eespark.errors import CapacityError, FormatError, MissingError
+from eespark.errors import FormatError, MissingError
 from eespark.io import geoparquet
-from eespark.io.storage import is_local, local_path, open_filesystem
+from eespark.io.unpack import local_copy, unpack_zip
 from eespark.settings import Settings, Url
 
 _SUFFIXES: Final = {".gpkg": "gpkg", ".shp": "shapefile", ".parquet": "parquet", ".geoparquet": "parquet", ".pq": "parquet"}
-_COPY_BYTES: Final = 1 << 20
 
 
 class SourceSettings(Settings):
@@ -158,9 +151,9 @@ def prepare_source(source: SourceSettings, scratch: str) -> tuple[str, str]:
         FormatError: A broken zip, one with members outside its folder, or an unknown format.
         CapacityError: Larger than `max_bytes`.
     """
-    path = _fetch(source, scratch)
+    path = local_copy(source.url, scratch, source.max_bytes)
     if path.suffix.lower() == ".zip":
-        folder = _unpack(path, scratch, source.max_bytes)
+        folder = unpack_zip(path, scratch, source.max_bytes)
         inside = sorted(
             p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and source.format in ("auto", _SUFFIXES[p.suffix.lower()])
         )
@@ -172,70 +165,6 @@ def prepare_source(source: SourceSettings, scratch: str) -> tuple[str, str]:
     if kind is None:
         raise FormatError(f"{source.url}: needed one of {', '.join(_SUFFIXES)}, found {path.suffix or 'no suffix'!r}; state the format")
     return str(path), kind
-
-
-def _fetch(source: SourceSettings, scratch: str) -> Path:
-    filesystem, remote = open_filesystem(source.url)
-    if not filesystem.exists(remote):
-        raise MissingError(f"needed the label source {source.url}, found nothing there")
-    if is_local(source.url):
-        return Path(local_path(source.url))
-    size = int(filesystem.size(remote) or 0)
-    if size > source.max_bytes:
-        raise CapacityError(f"{source.url}: needed at most {source.max_bytes} bytes, found {size}; raise max_bytes or bring it nearer")
-    stamp = hashlib.sha256(f"{source.url} {size} {filesystem.info(remote).get('mtime')}".encode()).hexdigest()[:16]
-    target = Path(scratch) / stamp / PurePosixPath(remote).name
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{uuid.uuid4().hex}.tmp")
-        filesystem.get_file(remote, str(temporary))
-        os.replace(temporary, target)
-    return target
-
-
-def _unpack(path: Path, scratch: str, max_bytes: int) -> Path:
-    """Folder in scratch with the members of a zip; whole or not there."""
-    status = path.stat()
-    stamp = hashlib.sha256(f"{path} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
-    target = Path(scratch) / stamp
-    if target.is_dir():
-        return target
-    temporary = Path(scratch) / f"{stamp}.{uuid.uuid4().hex}.tmp"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _unpack_members(archive, path, temporary, max_bytes)
-        try:
-            os.replace(temporary, target)
-        except OSError:
-            if not target.is_dir():  # another task was first otherwise
-                raise
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise FormatError(f"{path}: needed a whole zip, found a broken one: {error}; fetch it again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
-
-
-def _unpack_members(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
-    folder.mkdir(parents=True)
-    left = max_bytes
-    for member in archive.infolist():
-        place = PurePosixPath(member.filename.replace("\\", "/"))
-        if not place.parts or place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
-            raise FormatError(f"{path}: needed members inside the zip's own folder, found {member.filename!r}; do not trust this file")
-        if member.flag_bits & 1:
-            raise FormatError(f"{path}: needed a zip without a password, found {member.filename!r} encrypted")
-        if member.is_dir():
-            continue
-        target = folder / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(member) as packed, open(target, "wb") as plain:
-            # Sizes in the zip's directory may lie: what comes out is counted.
-            while part := packed.read(min(_COPY_BYTES, left + 1)):
-                left -= len(part)
-                if left < 0:
-                    raise CapacityError(f"{path}: needed at most {max_bytes} bytes once unpacked, found more; raise max_bytes")
-                plain.write(part)
 
 
 def _layer_of(path: str, source: SourceSettings) -> str:

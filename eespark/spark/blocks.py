@@ -16,8 +16,9 @@ import shapely
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from eespark.burn import Rule, burn_labels
 from eespark.errors import FormatError, MissingError
-from eespark.geometry import Rule, accurate_transformer, burn_labels, erode, reproject
+from eespark.geometry import accurate_transformer, erode, reproject
 from eespark.grid import Block, TileGrid, square_bounds, square_key, utm_zones
 
 LABEL_CRS: Final = "EPSG:3035"

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from eespark.burn import Rule
 from eespark.errors import SettingsError
-from eespark.geometry import Rule
 from eespark.job import JobSettings
 from eespark.settings import Share, Url
 

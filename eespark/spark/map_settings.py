@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eespark.geometry import Rule
+from eespark.burn import Rule
 from eespark.job import JobSettings
 from eespark.settings import Share, Url
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from eespark.burn import burn_labels
 from eespark.errors import EESparkError
-from eespark.geometry import burn_labels
 from eespark.grid import Block, TileGrid
 from eespark.io.cube import Cube, read_cube
 from eespark.io.guard import call_within

@@ -13,7 +13,8 @@ import shapely
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from eespark.geometry import accurate_transformer, burn_labels, erode
+from eespark.burn import burn_labels
+from eespark.geometry import accurate_transformer, erode
 from eespark.grid import Block, TileGrid
 from eespark.io.cube import Cube, median_series, read_cube
 from eespark.io.mapfiles import parcel_table

@@ -11,7 +11,8 @@ import shapely
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from eespark.geometry import Rule, accurate_transformer
+from eespark.burn import Rule
+from eespark.geometry import accurate_transformer
 from eespark.grid import TileGrid
 from eespark.spark.blocks import LABEL_CRS, eroded_polygons, owned
 

@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from eespark.errors import CapacityError, MissingError
 from eespark.io.storage import write_text
 from eespark.job import JobSettings, run_job
+from eespark.spark.progress import told_progress
 
 J = TypeVar("J", bound=JobSettings)
 _SMALL = Path(__file__).resolve().parents[2] / "deploy" / "conf" / "spark-small.conf"
@@ -58,7 +59,8 @@ def run_spark_job(
     def with_session(settings: J) -> dict[str, Any]:
         spark = make_session(name)
         try:
-            return work(spark, settings)
+            with told_progress(spark, name):
+                return work(spark, settings)
         finally:
             spark.stop()
 
