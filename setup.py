@@ -23,6 +23,7 @@ setup(
     packages=find_packages(include=["eespark", "eespark.*"]),
     package_data={"eespark.legends": ["*.yaml"], "eespark.synthetic": ["*.yaml"], "eespark": ["py.typed"]},
     install_requires=[
+        "aiohttp",
         "apache-sedona==1.8.0",
         "defusedxml",
         "delta-spark==3.3.2",

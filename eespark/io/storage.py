@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import fsspec
@@ -49,17 +52,57 @@ def url_exists(url: str) -> bool:
     return bool(filesystem.exists(path))
 
 
-def read_bytes(url: str) -> bytes:
+def read_bytes(url: str, most: int | None = None) -> bytes:
     """The whole file.
+
+    Args:
+        url: Of the file, or of a member of a zip (`zip://member::url`).
+        most: Bytes; a larger file is not read.
 
     Raises:
         MissingError: There is none.
+        FormatError: It is larger than `most`, or its zip or its server is broken.
     """
-    filesystem, path = open_filesystem(url)
+    with reading(url) as (filesystem, path):
+        if most is None:
+            return bytes(filesystem.cat_file(path))
+        with filesystem.open(path, "rb") as stream:
+            content = bytes(stream.read(most + 1))
+    if len(content) > most:
+        raise FormatError(f"{url}: needed a file of at most {most} bytes, found more; do not use it")
+    return content
+
+
+@contextmanager
+def reading(url: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+    """The file system of a URL and the path in it; errors while reading from it come out as ours.
+
+    Raises:
+        MissingError: There is no such file.
+        FormatError: A zip is broken, or a server answers otherwise than by the file.
+    """
     try:
-        return bytes(filesystem.cat_file(path))
+        filesystem, path = open_filesystem(url)
+        yield filesystem, path
     except FileNotFoundError as error:
         raise MissingError(f"needed the file {url}, found nothing there") from error
+    except _zip_errors(url) as error:
+        raise FormatError(f"{url}: needed a whole zip, found a broken one: {error}; fetch the product again") from error
+    except _server_errors(url) as error:
+        raise FormatError(f"{url}: needed an answer of its server, found {type(error).__name__}: {error}; try again later") from error
+
+
+def _zip_errors(url: str) -> tuple[type[Exception], ...]:
+    # What zipfile raises on zips that are broken, cut short, encrypted or packed in a way it does not know.
+    return (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) if url.endswith(".zip") else ()
+
+
+def _server_errors(url: str) -> tuple[type[Exception], ...]:
+    if "http://" not in url and "https://" not in url:
+        return ()
+    import aiohttp  # here, for it takes 0.2 s in every process that never speaks to a server
+
+    return (aiohttp.ClientError,)
 
 
 def read_text(url: str) -> str:
