@@ -22,8 +22,10 @@ from rasterio.features import rasterize
 from shapely.geometry import Polygon, box
 
 from eespark import __version__
+from eespark.bands import CLOUD_MASK
 from eespark.grid import TileGrid
 from eespark.io.storage import local_path, publish_folder, write_json
+from eespark.synthetic.cloud_mask import cloud_layers
 from eespark.synthetic.crops import CROPS, NO_CROP, class_of_kind
 from eespark.synthetic.footprint import ground_of_grid, product_facts
 from eespark.synthetic.frozen import parameters_hash
@@ -179,6 +181,8 @@ def make_product(work: _Work) -> dict[str, Any]:
     with np.load(work.table) as table:
         traits = draw_traits(work.seed, table["key"], table["kind"])
     images, clear = render(scene, traits, np.load(work.patches, mmap_mode="r"))
+    if scene.level == "L1C":
+        images[CLOUD_MASK] = cloud_layers(scene)
     facts = product_facts(scene, images)
     root = write_product(Path(work.archive), product.name, scene.grid, images, facts, work.block_px)
     _spoil(root, product)

@@ -10,6 +10,7 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import Polygon, box
 
+from eespark.bands import CLOUD_MASK
 from eespark.grid import TileGrid
 from eespark.synthetic.render import Scene
 
@@ -45,7 +46,7 @@ def product_facts(scene: Scene, images: dict[str, npt.NDArray[Any]]) -> dict[str
 
     Args:
         scene: Of the product.
-        images: Its bands, and SCL for L2A.
+        images: Its bands, and SCL for L2A or CLOUDS for L1C.
 
     Returns:
         `footprint` as closed (lon, lat) pairs, `percentages` by scene class 0..11 (no data of all pixels,
@@ -58,8 +59,9 @@ def product_facts(scene: Scene, images: dict[str, npt.NDArray[Any]]) -> dict[str
     else:
         empty = float((images["B05"] == 0).sum())
         counts = np.array([empty, *[0.0] * 11])
-        counts[9] = scene.weather.cloud_share * (images["B05"].size - empty)
-        counts[4] = images["B05"].size - empty - counts[9]
+        # As its own mask has it.
+        counts[9], counts[10] = (float((images[CLOUD_MASK] == kind).mean()) * images["B05"].size for kind in (1, 2))
+        counts[4] = images["B05"].size - empty - counts[9] - counts[10]
     valid = counts[1:].sum()
     percentages = [100.0 * counts[0] / counts.sum(), *(100.0 * counts[1:] / max(valid, 1.0))]
     return {"footprint": list(zip(lon, lat, strict=True)), "percentages": percentages, "cloud": sum(percentages[8:11])}

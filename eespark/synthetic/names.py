@@ -87,6 +87,17 @@ class ProductName:
         """When the tile's middle was seen."""
         return self.datastrip_start + timedelta(seconds=12, microseconds=461_000)
 
+    @property
+    def cloud_mask_id(self) -> str:
+        """Identifier of the cloud mask of an L1C product."""
+        where = f"{_CENTRE[self.baseline]}_{stamp(self.made)}_A{self.absolute_orbit:06d}_T{self.tile}"
+        return f"{self.mission}_OPER_MSK_CLOUDS_{where}_B00_MSIL1C"
+
+    @property
+    def cloud_mask_file(self) -> str:
+        """Path of the cloud mask below the .SAFE folder, up to baseline 03.01."""
+        return f"GRANULE/{self.granule}/QI_DATA/MSK_CLOUDS_B00.gml"
+
     def image_file(self, band: str) -> str:
         """Path of a band below the .SAFE folder."""
         metres = RESOLUTION_M[band]

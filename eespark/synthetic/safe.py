@@ -13,9 +13,10 @@ from typing import Any
 import numpy.typing as npt
 import rasterio
 
-from eespark.bands import BANDS, RESOLUTION_M
+from eespark.bands import BANDS, CLOUD_MASK, RESOLUTION_M
 from eespark.grid import TileGrid
 from eespark.synthetic import safe_xml
+from eespark.synthetic.cloud_mask import cloud_gml
 from eespark.synthetic.names import ProductName
 
 
@@ -28,7 +29,7 @@ def write_product(
         folder: Of the archive.
         name: Of the product.
         grid: 10 m grid of the crop.
-        images: (rows, cols) by band, at native resolution; SCL for L2A.
+        images: (rows, cols) by band, at native resolution; SCL for L2A; CLOUDS, of `cloud_layers`, for an L1C that has a mask.
         facts: `footprint` as [(lon, lat), ...] closed, `percentages` of scene classes, `cloud` percent.
         block_px: Internal tiles at 10 m and 20 m, px.
 
@@ -47,6 +48,8 @@ def write_product(
         f"DATASTRIP/{name.datastrip_folder}/MTD_DS.xml": safe_xml.datastrip_xml(name),
         "INSPIRE.xml": safe_xml.inspire_xml(name),
     }
+    if CLOUD_MASK in images:
+        texts[name.cloud_mask_file] = cloud_gml(name, grid, images[CLOUD_MASK])
     for relative, text in texts.items():
         path = root / relative
         path.parent.mkdir(parents=True, exist_ok=True)

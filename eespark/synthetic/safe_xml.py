@@ -177,6 +177,14 @@ def tile_xml(name: ProductName, grid: TileGrid, facts: dict[str, Any]) -> str:
     )
     l1c = f'    <L1C_TILE_ID metadataLevel="Brief">{name.granule_id.replace("L2A", "L1C")}</L1C_TILE_ID>\n' if name.level == "L2A" else ""
     content = f"\n{_percentages(facts, 6)}" if name.level == "L2A" else ""
+    mask = (
+        f"""
+    <Pixel_Level_QI geometry="FULL_RESOLUTION">
+      <MASK_FILENAME type="MSK_CLOUDS">{name.cloud_mask_file}</MASK_FILENAME>
+    </Pixel_Level_QI>"""
+        if name.level == "L1C"
+        else ""
+    )
     return f"""{_HEAD}<n1:{level}_Tile_ID xmlns:n1="{schema}" {_XSI} xsi:schemaLocation="{schema}">
   <n1:General_Info>
 {l1c}    <TILE_ID metadataLevel="Brief">{name.granule_id}</TILE_ID>
@@ -200,7 +208,7 @@ def tile_xml(name: ProductName, grid: TileGrid, facts: dict[str, Any]) -> str:
     <Image_Content_QI>
       <CLOUDY_PIXEL_PERCENTAGE>{facts["cloud"]:.6f}</CLOUDY_PIXEL_PERCENTAGE>
       <DEGRADED_MSI_DATA_PERCENTAGE>0.000000</DEGRADED_MSI_DATA_PERCENTAGE>{content}
-    </Image_Content_QI>
+    </Image_Content_QI>{mask}
   </n1:Quality_Indicators_Info>
 </n1:{level}_Tile_ID>
 """
@@ -244,7 +252,7 @@ def manifest_xml(name: ProductName, files: list[tuple[str, int, str]]) -> str:
     """`manifest.safe`: (path, bytes, MD5) of every file."""
     objects = "\n".join(
         f'    <dataObject ID="Data_{number:03d}">\n'
-        f'      <byteStream mimeType="{"text/xml" if path.endswith(".xml") else "application/octet-stream"}" size="{size}">\n'
+        f'      <byteStream mimeType="{"text/xml" if path.endswith((".xml", ".gml")) else "application/octet-stream"}" size="{size}">\n'
         f'        <fileLocation locatorType="URL" href="{path if "/" in path else "./" + path}"/>\n'
         f'        <checksum checksumName="MD5">{md5}</checksum>\n      </byteStream>\n    </dataObject>'
         for number, (path, size, md5) in enumerate(files, start=1)

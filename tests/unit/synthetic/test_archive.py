@@ -165,6 +165,10 @@ def test_that_the_l1c_product_has_its_own_layout(archive: Path, truth: dict[str,
     assert (safe / "MTD_MSIL1C.xml").is_file()
     assert len(list(safe.glob("GRANULE/L1C_*/IMG_DATA/*_B8A.jp2"))) == 1
     assert not list(safe.rglob("*SCL*"))
+    (granule,) = safe.glob("GRANULE/L1C_*")
+    mask = granule / "QI_DATA" / "MSK_CLOUDS_B00.gml"
+    assert _listed(safe)[mask.relative_to(safe).as_posix()][0] == mask.stat().st_size
+    assert [e.text for e in parse(granule / "MTD_TL.xml").getroot().iter("MASK_FILENAME")] == [mask.relative_to(safe).as_posix()]
 
 
 def test_that_rasters_carry_crs_place_and_internal_tiles(archive: Path, truth: dict[str, Any]) -> None:
