@@ -20,6 +20,9 @@ INSTRUMENT_BANDS: Final[tuple[str, ...]] = (
     "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12",
 )  # fmt: skip
 
+CLOUD_MASK: Final = "CLOUDS"
+"""Key of an L1C product's cloud mask beside its bands. Not in `RESOLUTION_M`: a mask of polygons has no pixels."""
+
 REFLECTANCE_SCALE: Final = 10_000
 """Stored reflectance is int16: reflectance x 10,000 after the offset."""
 REFLECTANCE_NODATA: Final = -32_768
@@ -58,3 +61,18 @@ def flags_of_scl(scl: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     table = np.full(256, Flag.NO_DATA, np.uint8)
     table[: len(_SCL_TO_FLAG)] = _SCL_TO_FLAG
     return table[scl]
+
+
+def flags_of_classification(layers: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Flag of each pixel of an L1C classification; cloud goes before snow.
+
+    Args:
+        layers: (..., 3) opaque cloud, cirrus, snow or ice; 0 is no.
+
+    Returns:
+        Values of `Flag`, uint8, (...).
+
+    Source: Sentinel-2 Products Specification Document, MSK_CLASSI of baseline 04.00.
+    """
+    cloud, snow = (layers[..., :2] != 0).any(axis=-1), layers[..., 2] != 0
+    return np.select([cloud, snow], [Flag.CLOUD, Flag.SNOW], Flag.CLEAR).astype(np.uint8)

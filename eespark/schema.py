@@ -61,7 +61,7 @@ PRODUCTS: Final = Table(
         _C("crs", "string", "of the rasters, as EPSG:n", True),
         _C("transform", "array<double>", "m; a b c d e f of the 10 m grid (or the finest that exists)", True),
         _C("shape", "array<int>", "rows, cols of that grid", True),
-        _C("bands", "map<string,string>", "band or SCL -> GDAL path of its raster", True),
+        _C("bands", "map<string,string>", "band, SCL or CLOUDS (mask of L1C) -> GDAL path of its raster; URL where the mask is GML", True),
         _C("offsets", "map<string,double>", "band -> number added to DN before the division by scale", True),
         _C("scale", "double", "quantification value", True),
         _C("cloud_share", "double", "0..1, from the metadata", True),

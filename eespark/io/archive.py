@@ -9,23 +9,25 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import fsspec
 
-from eespark.bands import RESOLUTION_M
+from eespark.bands import CLOUD_MASK, RESOLUTION_M
 from eespark.errors import FormatError, MissingError
 from eespark.io import rasters, safe_s2, stac_s2
-from eespark.io.storage import open_filesystem
+from eespark.io.cloud_mask import check_mask
+from eespark.io.storage import read_bytes, reading
 
 Row = dict[str, Any]
 _MAX_MEMBERS: Final = 100_000
-# What zipfile raises on zips that are broken, cut short, encrypted or packed in a way it does not know.
-_ZIP_ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+_MAX_DEPTH: Final = 32  # folders; a server may answer every path by a page that links further down
+# What file systems call the time of a file: local, S3, Azure and others, WebHDFS, HTTP.
+_MODIFIED: Final = ("mtime", "LastModified", "last_modified", "modificationTime", "Last-Modified")
 
 
 @dataclass(frozen=True)
@@ -45,32 +47,27 @@ class ScanOptions:
     check_pixels: bool = True
 
 
-@dataclass(frozen=True)
-class _Listing:
-    """Files of one product: path below its .SAFE folder -> (bytes, seconds since 1970)."""
-
-    files: dict[str, tuple[int, float]]
-    root: str
-
-
 def list_archive(url: str) -> Iterator[Candidate]:
     """The products below a folder, in order of their paths.
 
     Raises:
         MissingError: There is no such folder.
+        FormatError: Its server does not answer, or folders lie in folders without end.
     """
-    filesystem, root = open_filesystem(url)
-    if not filesystem.isdir(root):
-        raise MissingError(f"needed an archive folder, found none at {url}")
-    pending = [(root, "directory")]
-    while pending:
-        path, kind = pending.pop()
-        found = _candidate(filesystem, path, kind) if path != root else None
-        if found is not None:
-            yield found
-        elif kind == "directory" and (path == root or not posixpath.basename(path).startswith((".", "_"))):
-            entries = sorted(((str(e["name"]).rstrip("/"), str(e["type"])) for e in filesystem.ls(path, detail=True)), reverse=True)
-            pending += entries
+    with reading(url) as (filesystem, root):
+        if not filesystem.isdir(root):
+            raise MissingError(f"needed an archive folder, found none at {url}; a web server must show an index page of each folder")
+        pending = [(root, "directory")]
+        while pending:
+            path, kind = pending.pop()
+            found = _candidate(filesystem, path, kind) if path != root else None
+            if found is not None:
+                yield found
+            elif kind == "directory" and (path == root or not posixpath.basename(path).startswith((".", "_"))):
+                if path.count("/") - root.count("/") > _MAX_DEPTH:
+                    raise FormatError(f"needed folders at most {_MAX_DEPTH} deep in {url}, found {path}; name a folder within")
+                entries = filesystem.ls(path, detail=True)
+                pending += sorted(((str(e["name"]).rstrip("/"), str(e["type"])) for e in entries), reverse=True)
 
 
 def _candidate(filesystem: fsspec.AbstractFileSystem, path: str, kind: str) -> Candidate | None:
@@ -95,7 +92,7 @@ def fingerprint(candidate: Candidate) -> tuple[str, int, datetime]:
 
     A zip or a STAC item counts as one file.
     """
-    files = _list_files(candidate).files
+    files = _list_files(candidate)
     digest = hashlib.sha256()
     for name in sorted(files):
         size, modified = files[name]
@@ -112,30 +109,34 @@ def scan_product(candidate: Candidate, options: ScanOptions) -> Row:
     """
     if candidate.kind == "stac":
         return stac_s2.read_item(candidate.url)
-    listing = _list_files(candidate)
-    row = _read_zip(candidate, listing, options) if candidate.kind == "zip" else _read_folder(candidate, listing, options)
+    row = _read_zip(candidate, options) if candidate.kind == "zip" else _read_folder(candidate, options)
     return _look_at_rasters(row, options)
 
 
-def _read_zip(candidate: Candidate, listing: _Listing, options: ScanOptions) -> Row:
-    try:
-        with open_filesystem(candidate.url)[0].open(listing.root, "rb") as stream, zipfile.ZipFile(stream) as archive:
-            members = _zip_members(archive, candidate.url)
-            prefix = _zip_prefix(members)
-            sizes = {name.removeprefix(prefix): size for name, size in members.items() if name.startswith(prefix)}
-            row = _read(candidate, sizes, lambda name: archive.read(prefix + name), options)
-    except _ZIP_ERRORS as error:
-        raise FormatError(f"needed a whole zip, found a broken one: {error}; fetch the product again") from error
-    row["bands"] = {band: rasters.gdal_path(candidate.url, prefix + path) for band, path in row["bands"].items()}
+def _read_zip(candidate: Candidate, options: ScanOptions) -> Row:
+    with reading(candidate.url) as (filesystem, path), filesystem.open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
+        members = _zip_members(archive, candidate.url)
+        prefix = _zip_prefix(members)
+        sizes = {name.removeprefix(prefix): size for name, size in members.items() if name.startswith(prefix)}
+        row = _read(candidate, sizes, lambda name: archive.read(prefix + name), options)
+    row["bands"] = {band: _member_path(candidate.url, prefix + name) for band, name in row["bands"].items()}
     return row
 
 
-def _read_folder(candidate: Candidate, listing: _Listing, options: ScanOptions) -> Row:
-    filesystem, _ = open_filesystem(candidate.url)
-    sizes = {name: size for name, (size, _) in listing.files.items()}
-    row = _read(candidate, sizes, lambda name: bytes(filesystem.cat_file(f"{listing.root}/{name}")), options)
-    row["bands"] = {band: rasters.gdal_path(f"{candidate.url}/{path}") for band, path in row["bands"].items()}
+def _read_folder(candidate: Candidate, options: ScanOptions) -> Row:
+    sizes = {name: size for name, (size, _) in _list_files(candidate).items()}
+    row = _read(candidate, sizes, lambda name: read_bytes(f"{candidate.url}/{name}"), options)
+    row["bands"] = {band: _file_path(f"{candidate.url}/{name}") for band, name in row["bands"].items()}
     return row
+
+
+# Polygons are read by us, everything else by GDAL.
+def _member_path(url: str, member: str) -> str:
+    return f"zip://{member}::{url}" if member.endswith(".gml") else rasters.gdal_path(url, member)
+
+
+def _file_path(url: str) -> str:
+    return url if url.endswith(".gml") else rasters.gdal_path(url)
 
 
 def _read(candidate: Candidate, sizes: dict[str, int], read: Callable[[str], bytes], options: ScanOptions) -> Row:
@@ -148,8 +149,14 @@ def _read(candidate: Candidate, sizes: dict[str, int], read: Callable[[str], byt
     names = list(sizes)
     metadata = safe_s2.read_metadata(candidate.product_id, names, read_small)
     bands = safe_s2.band_files(names, metadata.level)
+    mask = safe_s2.cloud_mask_file(names) if metadata.level == "L1C" else None
+    if mask is not None:
+        bands[CLOUD_MASK] = mask
     if options.check_sizes:
-        faults = safe_s2.size_faults(safe_s2.manifest_sizes(names, read_small), sizes, list(bands.values()))
+        expected = safe_s2.manifest_sizes(names, read_small)
+        # A mask that was lost on the way leaves no trace but in the manifest, and all would be taken for unclassified.
+        lost = safe_s2.cloud_mask_file(expected) if metadata.level == "L1C" and mask is None else None
+        faults = safe_s2.size_faults(expected, sizes, [*bands.values(), *([lost] if lost else [])])
         if faults:
             raise FormatError(f"{len(faults)} file(s) differ from the manifest: {faults[0]}; fetch the product again")
     return {**vars(metadata), "bands": bands}
@@ -157,7 +164,7 @@ def _read(candidate: Candidate, sizes: dict[str, int], read: Callable[[str], byt
 
 def _look_at_rasters(row: Row, options: ScanOptions) -> Row:
     look = rasters.check_last_tile if options.check_pixels else rasters.raster_info
-    infos = {band: look(path) for band, path in row["bands"].items()}
+    infos = {band: look(path) for band, path in row["bands"].items() if band != CLOUD_MASK}
     finest = infos["B02"]
     for band, info in infos.items():
         if info.count != 1:
@@ -165,20 +172,30 @@ def _look_at_rasters(row: Row, options: ScanOptions) -> Row:
         rasters.check_companion(band, info, finest, RESOLUTION_M[band] // RESOLUTION_M["B02"])
         if info.crs is not None and info.crs != row["crs"]:
             raise FormatError(f"{band}: metadata says {row['crs']}, the raster says {info.crs}; fetch the product again")
+    if CLOUD_MASK in row["bands"]:
+        check_mask(row["bands"][CLOUD_MASK], row["crs"], finest, pixels=options.check_pixels)
     # The raster's own size and place win over those in the XML, which a decimated or cropped copy keeps from its origin.
     return {**row, "shape": list(finest.shape), "transform": list(finest.transform)}
 
 
-def _list_files(candidate: Candidate) -> _Listing:
-    filesystem, root = open_filesystem(candidate.url)
-    if candidate.kind != "safe":
-        return _Listing({posixpath.basename(root): _size_and_time(filesystem.info(root))}, root)
-    found = filesystem.find(root, detail=True)
-    return _Listing({str(path)[len(root) + 1 :]: _size_and_time(info) for path, info in found.items()}, root)
+def _list_files(candidate: Candidate) -> dict[str, tuple[int, float]]:
+    """Path below the product's folder (a zip's or an item's own name) -> (bytes, seconds since 1970)."""
+    with reading(candidate.url) as (filesystem, root):
+        if candidate.kind != "safe":
+            return {posixpath.basename(root): _size_and_time(filesystem.info(root))}
+        files = {}
+        for path, info in filesystem.find(root, detail=True).items():
+            # The index page of a web server tells names alone, and links that sort it stand among them.
+            told = info if info.get("size") is not None else None if "?" in path else filesystem.info(path)
+            if told is not None:
+                files[str(path)[len(root) + 1 :]] = _size_and_time(told)
+        return files
 
 
 def _size_and_time(info: dict[str, Any]) -> tuple[int, float]:
-    modified = next((info[key] for key in ("mtime", "LastModified", "last_modified", "modificationTime") if key in info), 0.0)
+    modified = next((info[key] for key in _MODIFIED if key in info), 0.0)
+    if isinstance(modified, str):
+        modified = parsedate_to_datetime(modified)
     return int(info.get("size") or 0), modified.timestamp() if isinstance(modified, datetime) else float(modified)
 
 
@@ -187,7 +204,8 @@ def _zip_members(archive: zipfile.ZipFile, url: str) -> dict[str, int]:
     if len(infos) > _MAX_MEMBERS:
         raise FormatError(f"{url}: needed at most {_MAX_MEMBERS} members, found {len(infos)}")
     for info in infos:
-        if info.filename.startswith(("/", "\\")) or ".." in info.filename.replace("\\", "/").split("/"):
+        # "::" chains one address to another.
+        if info.filename.startswith(("/", "\\")) or "::" in info.filename or ".." in info.filename.replace("\\", "/").split("/"):
             raise FormatError(f"{url}: member {info.filename!r} leads outside the zip; do not use this file")
     return {info.filename: info.file_size for info in infos if not info.is_dir()}
 

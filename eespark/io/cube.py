@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eespark.bands import BANDS, Flag, flags_of_scl
+from eespark.bands import BANDS, CLOUD_MASK, Flag, flags_of_scl
 from eespark.errors import FormatError
 from eespark.grid import Block
 from eespark.io import rasters
+from eespark.io.cloud_mask import mask_flags
 from eespark.kernels.optical import flag_faults, stored_reflectance
 
 Bools = npt.NDArray[np.bool_]
@@ -41,7 +42,7 @@ def read_cube(products: Sequence[Mapping[str, Any]], block: Block, wanted: Bools
     Memory is bounded by 19 bytes a wanted pixel and date, and some 30 bytes a pixel of the block while one product is read.
 
     Args:
-        products: Rows with day, bands, offsets, scale, shape; where two of one day are clear at a pixel, the first counts.
+        products: Rows with day, bands, offsets, scale, shape, transform; where two of one day are clear at a pixel, the first counts.
         block: Window in the 10 m grid.
         wanted: (rows, cols) pixels of the block to keep; a product that is clear at none of them is read no further than its scenes.
 
@@ -67,9 +68,7 @@ def read_cube(products: Sequence[Mapping[str, Any]], block: Block, wanted: Bools
 
 def _read_product(product: Mapping[str, Any], block: Block, wanted: Bools) -> tuple[Int16s, Bools]:
     """(k, 9) reflectance of the clear pixels, and which of the n wanted pixels they are."""
-    if "SCL" not in product["bands"]:
-        return np.zeros((0, len(BANDS)), np.int16), np.zeros(int(wanted.sum()), bool)
-    flag = flags_of_scl(_read_band(product, "SCL", block)[wanted].astype(np.uint8))
+    flag = _read_flags(product, block, wanted)
     seen = flag == Flag.CLEAR
     if not seen.any():
         return np.zeros((0, len(BANDS)), np.int16), seen
@@ -79,6 +78,15 @@ def _read_product(product: Mapping[str, Any], block: Block, wanted: Bools) -> tu
     seen[seen] = whole
     stored = [stored_reflectance(dn[whole, i], float(product["offsets"][b]), float(product["scale"])) for i, b in enumerate(BANDS)]
     return np.stack(stored, axis=-1), seen
+
+
+def _read_flags(product: Mapping[str, Any], block: Block, wanted: Bools) -> npt.NDArray[np.uint8]:
+    if "SCL" in product["bands"]:
+        return flags_of_scl(_read_band(product, "SCL", block)[wanted].astype(np.uint8))
+    if CLOUD_MASK in product["bands"]:
+        rows, cols = np.nonzero(wanted)
+        return mask_flags(product, rows + block.row, cols + block.col)[0]
+    return np.full(int(wanted.sum()), Flag.UNCLASSIFIED, np.uint8)
 
 
 def _read_band(product: Mapping[str, Any], band: str, block: Block) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Observations of one product at many sample points: the scene classes first, then only the JPEG 2000 tiles worth decoding."""
+"""Observations of one product at many sample points: scene classes or cloud mask first, then only the JPEG 2000 tiles worth decoding."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eespark.bands import BANDS, Flag, flags_of_scl
+from eespark.bands import BANDS, CLOUD_MASK, Flag, flags_of_scl
 from eespark.errors import FormatError
 from eespark.io import rasters
+from eespark.io.cloud_mask import mask_flags
 from eespark.kernels.optical import flag_faults, stored_reflectance
 
 Floats = npt.NDArray[np.float64]
@@ -77,10 +78,12 @@ def _pixels(product: Mapping[str, Any], x: Floats, y: Floats) -> tuple[Ints, Int
 
 
 def _flags(product: Mapping[str, Any], rows: Ints, cols: Ints) -> tuple[npt.NDArray[np.uint8], int]:
-    if "SCL" not in product["bands"]:
-        return np.full(len(rows), Flag.UNCLASSIFIED, np.uint8), 0
-    scl, decoded = rasters.read_pixels(product["bands"]["SCL"], rows, cols, _shape(product))
-    return flags_of_scl(scl.astype(np.uint8)), decoded
+    if "SCL" in product["bands"]:
+        scl, decoded = rasters.read_pixels(product["bands"]["SCL"], rows, cols, _shape(product))
+        return flags_of_scl(scl.astype(np.uint8)), decoded
+    if CLOUD_MASK in product["bands"]:
+        return mask_flags(product, rows, cols)
+    return np.full(len(rows), Flag.UNCLASSIFIED, np.uint8), 0
 
 
 def _shape(product: Mapping[str, Any]) -> tuple[int, int]:

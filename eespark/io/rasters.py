@@ -31,7 +31,7 @@ _GDAL = {
     "GDAL_NUM_THREADS": 1,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_CACHEMAX": 64_000_000,
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".jp2,.tif,.tiff",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".jp2,.tif,.tiff,.zip",
 }
 # A VRT under another name could name any file or host as its source.
 _FORMATS = frozenset({"GTiff", "COG", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JP2Lura", "JP2Grok"})
@@ -163,20 +163,34 @@ def companion_pixels(rows: Ints, shape: int, companion_shape: int) -> Ints:
 def read_pixels(
     path: str, rows: Ints, cols: Ints, grid: tuple[int, int] | None = None, wanted: npt.NDArray[np.bool_] | None = None
 ) -> tuple[Array, int]:
-    """Values of single pixels, each internal tile that holds one decoded once.
+    """(n,) values of single pixels of a single-band raster; else as `read_pixel_layers`."""
+    values, decoded = read_pixel_layers(path, rows, cols, 1, grid, wanted)
+    return values[:, 0], decoded
+
+
+def read_pixel_layers(
+    path: str,
+    rows: Ints,
+    cols: Ints,
+    layers: int,
+    grid: tuple[int, int] | None = None,
+    wanted: npt.NDArray[np.bool_] | None = None,
+) -> tuple[Array, int]:
+    """Values of single pixels in the first layers, each internal tile that holds one decoded once.
 
     Args:
-        path: GDAL path of a single-band raster.
+        path: GDAL path.
         rows: (n,) rows in the grid.
         cols: (n,) columns in the grid.
+        layers: How many layers to read.
         grid: Rows and cols of the grid over the same ground, where it is finer than this raster; this raster's own by default.
         wanted: (n,) where False, the pixel is not read and its value is 0; all by default.
 
     Returns:
-        (n,) values in the raster's type, and how many pixels were decoded.
+        (n, layers) values in the raster's type, and how many pixels were decoded.
 
     Raises:
-        FormatError: A pixel lies outside the raster.
+        FormatError: A pixel lies outside the raster, or it has fewer layers.
     """
     with open_raster(path) as dataset:
         info = _info(dataset)
@@ -184,13 +198,15 @@ def read_pixels(
             rows, cols = companion_pixels(rows, grid[0], info.shape[0]), companion_pixels(cols, grid[1], info.shape[1])
         if len(rows) and (rows.min() < 0 or cols.min() < 0 or rows.max() >= info.shape[0] or cols.max() >= info.shape[1]):
             raise FormatError(f"{path}: needed pixels within {info.shape}, found rows to {rows.max()}, columns to {cols.max()}")
-        values = np.zeros(len(rows), np.dtype(info.dtype))
+        if info.count < layers:
+            raise FormatError(f"{path}: needed {layers} layer(s), found {info.count}")
+        values = np.zeros((len(rows), layers), np.dtype(info.dtype))
         decoded = 0
         for block_row, block_col, members in _by_tile(rows, cols, info.block, wanted):
             row, col = block_row * info.block[0], block_col * info.block[1]
             height, width = min(info.block[0], info.shape[0] - row), min(info.block[1], info.shape[1] - col)
-            tile = dataset.read(1, window=Window(col, row, width, height))
-            values[members] = tile[rows[members] - row, cols[members] - col]
+            tile = dataset.read(list(range(1, layers + 1)), window=Window(col, row, width, height))
+            values[members] = tile[:, rows[members] - row, cols[members] - col].T
             decoded += height * width
         return values, decoded
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -25,6 +25,10 @@ _NAME: Final = re.compile(
     r"^(?P<mission>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})_(?:N(?P<baseline>\d{4})_)?R(?P<orbit>\d{3})_T(?P<tile>[0-9A-Z]{5})_(?P<made>\d{8}T\d{6})$"
 )
 _BAND_FILE: Final = re.compile(r"(?:^|/)(?:[A-Z0-9]+_)?T?\w*?_(B\d\d|B8A|SCL)(?:_(\d\d)m)?\.(?:jp2|tif)$")
+# The folder's name is part of a chained address for masks in zips, so it may hold nothing that an address could be made of.
+_CLOUD_FILE: Final = re.compile(
+    r"^GRANULE/[\w.-]+/QI_DATA/(?:MSK_CLASSI_B00\.jp2|MSK_CLOUDS_B00\.gml|\w+_MSK_CLOUDS_\w+_B00_MSIL1C\.gml)$", re.ASCII
+)
 MAX_XML_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -100,6 +104,16 @@ def band_files(names: list[str], level: str) -> dict[str, str]:
     return {band: best[band][1] for band in wanted}
 
 
+def cloud_mask_file(names: Iterable[str]) -> str | None:
+    """Path of the cloud mask of an L1C product, None where it has none: a raster from baseline 04.00 on, polygons before.
+
+    Args:
+        names: Paths in the product, below its .SAFE folder.
+    """
+    found = [name for name in names if _CLOUD_FILE.match(name)]
+    return min(found, key=lambda name: (name.endswith(".gml"), name), default=None)
+
+
 def read_metadata(product_id: str, names: list[str], read: Callable[[str], bytes]) -> Metadata:
     """Metadata of the product and of its one granule.
 
@@ -161,17 +175,25 @@ def size_faults(expected: Mapping[str, int], found: Mapping[str, int], needed: l
     ]
 
 
+def parse_xml(content: bytes, where: str) -> Element:
+    """The root element of XML from outside.
+
+    Raises:
+        FormatError: Not XML, more than `MAX_XML_BYTES`, or XML that attacks its reader.
+    """
+    if len(content) > MAX_XML_BYTES:
+        raise FormatError(f"{where}: needed metadata below {MAX_XML_BYTES} bytes, found {len(content)}")
+    try:
+        return fromstring(content, forbid_dtd=True)
+    except (ParseError, DefusedXmlException) as error:
+        raise FormatError(f"{where}: needed plain XML, found {type(error).__name__}: {error}; fetch the product again") from error
+
+
 def _parse(file_name: str, names: list[str], read: Callable[[str], bytes]) -> Element:
     path = next((n for n in sorted(names, key=len) if n == file_name or n.endswith("/" + file_name)), None)
     if path is None:
         raise MissingError(f"needed {file_name}, found no such file in the product; fetch it again")
-    content = read(path)
-    if len(content) > MAX_XML_BYTES:
-        raise FormatError(f"{path}: needed metadata below {MAX_XML_BYTES} bytes, found {len(content)}")
-    try:
-        return fromstring(content, forbid_dtd=True)
-    except (ParseError, DefusedXmlException) as error:
-        raise FormatError(f"{path}: needed plain XML, found {type(error).__name__}: {error}; fetch the product again") from error
+    return parse_xml(read(path), path)
 
 
 def _find(root: Element, tag: str, product_id: str, *, required: bool = True) -> str:

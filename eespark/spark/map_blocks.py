@@ -20,11 +20,10 @@ def tile_dates(products: DataFrame, settings: MapSettings) -> DataFrame:
     """tile, dates: its current products of the season as an array in the order of days."""
     season = (F.to_date("sensing_time") >= F.lit(settings.first_day)) & (F.to_date("sensing_time") <= F.lit(settings.last_day))
     clear = F.coalesce("cloud_share", F.lit(0.0)) <= settings.max_cloud_share
-    rows = products.where("status = 'current' AND level = 'L2A'").where(season & clear)
+    rows = products.where((F.col("status") == "current") & (F.col("level") == settings.level)).where(season & clear)
     rows = rows.withColumn("day", F.datediff(F.to_date("sensing_time"), F.lit(settings.first_day)))
-    one = F.struct(
-        "day", "product_id", "fingerprint", F.to_json("bands").alias("bands"), F.to_json("offsets").alias("offsets"), "scale", "shape"
-    )
+    texts = [F.to_json(name).alias(name) for name in ("bands", "offsets")]
+    one = F.struct("day", "product_id", "fingerprint", *texts, "scale", "shape", "transform")
     return rows.groupBy("tile").agg(F.array_sort(F.collect_list(one)).alias("dates"))
 
 

@@ -22,6 +22,7 @@ class MapSettings(JobSettings):
         Literal["pixels", "parcels"], Field(description="pixels: each on its own; parcels: one prediction a declared parcel")
     ] = "pixels"
     tiles: Annotated[list[str] | None, Field(description="tiles to map; all of the catalog by default")] = None
+    level: Annotated[Literal["L1C", "L2A"], Field(description="processing level to map from; that of the training set")] = "L2A"
     first_day: Annotated[date, Field(description="first day of the crop year")]
     last_day: Annotated[date, Field(description="last day of the crop year")]
     max_cloud_share: Annotated[Share, Field(description="products with more cloud are left out")] = 0.8

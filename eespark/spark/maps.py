@@ -65,7 +65,7 @@ def predict_map(spark: SparkSession, settings: MapSettings) -> dict[str, Any]:
     """
     bundle = check_bundle(read_manifest(settings.bundle, "bundle"), settings.bundle)
     products = open_table(spark, settings.products, PRODUCTS)
-    grids = tile_grids(products, "L2A", settings.tiles)
+    grids = tile_grids(products, settings.level, settings.tiles)
     labels = _parcels(spark, settings)
     inputs = _Inputs(tile_dates(products, settings), labels, bundle)
     works = _works(settings, grids, _run_keys(settings, inputs))
