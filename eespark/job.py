@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import time
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import typer
 from pydantic import Field
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 class JobSettings(Settings):
     """Settings that all jobs have."""
+
+    options: ClassVar[Mapping[str, str]] = {}
+    """Keys that the command line may give too, as `--key`, each with what its help shows for the value; they go before the file's."""
 
     summary: Annotated[Url, Field(description="URL of the JSON summary that the job ends with")]
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of eespark's log")] = "INFO"
@@ -43,9 +47,10 @@ def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Call
     def command(
         settings_file: Annotated[str, typer.Argument(metavar="SETTINGS.yaml", help="settings; examples in deploy/conf")],
         check_only: Annotated[bool, typer.Option("--check", help="check the settings and stop")] = False,
+        **given: str | None,
     ) -> None:
         try:
-            settings = load_settings(settings_file, model)
+            settings = load_settings(settings_file, model, {key: value for key, value in given.items() if value is not None})
             _start_logging(settings.log_level)
             if check is not None:
                 check(settings)
@@ -58,10 +63,20 @@ def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Call
             logger.error("%s: %s", name, error)
             raise typer.Exit(2) from error
 
+    command.__signature__ = _with_options(command, model)  # type: ignore[attr-defined]
     command.__doc__ = (sys.modules["__main__"].__doc__ or name).strip()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     app()
+
+
+def _with_options(command: Callable[..., None], model: type[JobSettings]) -> inspect.Signature:
+    """The command's signature as typer reads it: an option for each key of `model.options` in the place of `**given`."""
+    own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    for key, shown in model.options.items():
+        option = typer.Option(f"--{key.replace('_', '-')}", metavar=shown, help=model.model_fields[key].description)
+        own.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]))
+    return inspect.Signature(own)
 
 
 def _work(name: str, settings: J, work: Callable[[J], Summary]) -> None:

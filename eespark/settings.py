@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -52,10 +53,15 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def load_settings(path: str | os.PathLike[str], model: type[S]) -> S:
+def load_settings(path: str | os.PathLike[str], model: type[S], given: Mapping[str, Any] | None = None) -> S:
     """The settings in a YAML file, all errors reported at once.
 
     `${NAME}` takes the environment variable NAME (for roots of folders, never for credentials).
+
+    Args:
+        path: Of the file.
+        model: Of the settings.
+        given: Keys that were given otherwise, which go before those of the file.
 
     Raises:
         MissingError: No such file, or an unset variable.
@@ -68,8 +74,11 @@ def load_settings(path: str | os.PathLike[str], model: type[S]) -> S:
         content = yaml.safe_load(_substitute(file.read_text(encoding="utf-8"), str(file)))
     except yaml.YAMLError as error:
         raise SettingsError(f"{file}: needed YAML: {error}") from error
+    content = {} if content is None else content
+    if given and isinstance(content, dict):
+        content = {**content, **given}
     try:
-        return model.model_validate(content if content is not None else {})
+        return model.model_validate(content)
     except ValidationError as error:
         raise SettingsError(_explain(error, str(file), model)) from error
 

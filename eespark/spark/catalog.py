@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 from pydantic import Field
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 class ScanSettings(JobSettings):
     """Settings of `scan_archive`."""
+
+    options: ClassVar[Mapping[str, str]] = {"stac": "DIR"}
 
     archive: Annotated[Url, Field(description="folder that holds SAFE folders, zips or STAC items")]
     products: Annotated[Url, Field(description="Delta table of the catalog")]
@@ -227,8 +229,9 @@ def check_scan(settings: ScanSettings) -> None:
     """Checks of `--check` that need no Spark.
 
     Raises:
-        FormatError: The catalog would lie inside the archive.
+        FormatError: The catalog or the STAC collection would lie inside the archive.
     """
-    if settings.products.startswith(settings.archive.rstrip("/") + "/"):
-        raise FormatError(f"products ({settings.products}) must not lie inside the archive ({settings.archive}); archives stay as they are")
+    for name, url in (("products", settings.products), ("stac", settings.stac)):
+        if url is not None and f"{url}/".startswith(settings.archive.rstrip("/") + "/"):
+            raise FormatError(f"{name} ({url}) must not lie inside the archive ({settings.archive}); archives stay as they are")
     next(list_archive(settings.archive), None)
