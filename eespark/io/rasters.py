@@ -72,6 +72,14 @@ def gdal_path(url: str, member: str | None = None) -> str:
     )
 
 
+def plain_url(path: str) -> str:
+    """The URL that a GDAL path stands for, as other tools name it; members of zips and local paths stay as they are."""
+    for prefix, url in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
+        if path.startswith(prefix):
+            return url + path.removeprefix(prefix)
+    return path
+
+
 @contextmanager
 def open_raster(path: str) -> Iterator[Any]:
     """The opened dataset of a GDAL path; GDAL's errors come out as ours.

@@ -10,24 +10,30 @@ from typing import Any, Final
 import pystac
 import shapely
 
-from eespark.bands import RESOLUTION_M
+from eespark.bands import CLOUD_MASK, RESOLUTION_M
+from eespark.io.rasters import plain_url
 from eespark.io.storage import join_url, write_text
 
 COLLECTION_ID: Final = "sentinel-2"
-_EXTENSIONS: Final = (
-    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/mgrs/v1.0.0/schema.json",
-)
-# Common names of the EO extension; red edge and B8A as the extension lists them.
+# By the prefix of their fields; an item names those that it uses.
+_EXTENSIONS: Final = {
+    prefix: f"https://stac-extensions.github.io/{name}/schema.json"
+    for prefix, name in {
+        "eo": "eo/v1.1.0", "proj": "projection/v2.0.0", "mgrs": "mgrs/v1.0.0", "raster": "raster/v1.1.0", "sat": "sat/v1.0.0",
+        "processing": "processing/v1.1.0", "s2": "sentinel-2/v1.0.0",
+    }.items()
+}  # fmt: skip
+# Common names of the EO extension 1.1, which has one name for all of the red edge.
 _COMMON_NAME: Final = {
-    "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075", "B07": "rededge078", "B8A": "nir08",
+    "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge", "B06": "rededge", "B07": "rededge", "B8A": "nir08",
     "B11": "swir16", "B12": "swir22",
 }  # fmt: skip
 _CENTRE_UM: Final = {
     "B02": 0.492, "B03": 0.559, "B04": 0.665, "B05": 0.704, "B06": 0.741, "B07": 0.783, "B8A": 0.865, "B11": 1.612, "B12": 2.199,
 }  # fmt: skip
 """Central wavelengths, micrometres (Sentinel-2 User Handbook, mean of the two satellites)."""
+_TERMS: Final = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
+_MASK_M: Final = 60
 
 
 def write_collection(folder: str, products: Iterable[Mapping[str, Any]]) -> int:
@@ -82,11 +88,12 @@ def product_item(product: Mapping[str, Any]) -> pystac.Item:
         bbox=list(outline.bounds),
         datetime=product["sensing_time"].replace(tzinfo=UTC),
         properties=properties,
-        stac_extensions=list(_EXTENSIONS),
         collection=COLLECTION_ID,
     )
     for band, href in sorted(product["bands"].items()):
-        item.add_asset(band, _asset(band, href, product))
+        item.add_asset(band, _mask_asset(href) if band == CLOUD_MASK else _asset(band, href, product))
+    fields = [*properties, *(field for asset in item.assets.values() for field in asset.extra_fields)]
+    item.stac_extensions = sorted({_EXTENSIONS[prefix] for prefix, colon, _ in (f.partition(":") for f in fields) if colon})
     item.add_link(pystac.Link(pystac.RelType.COLLECTION, "../collection.json", media_type=pystac.MediaType.JSON))
     return item
 
@@ -94,11 +101,25 @@ def product_item(product: Mapping[str, Any]) -> pystac.Item:
 def _asset(band: str, href: str, product: Mapping[str, Any]) -> pystac.Asset:
     media = pystac.MediaType.JPEG2000 if href.endswith(".jp2") else pystac.MediaType.COG
     extra: dict[str, Any] = {"gsd": RESOLUTION_M[band]}
+    coarser = RESOLUTION_M[band] // RESOLUTION_M["B02"]
+    # Decimated copies round their coarser rasters either way, so nothing is said of these.
+    if coarser > 1 and not any(side % coarser for side in product["shape"]):
+        a, b, c, d, e, f = product["transform"]
+        extra["proj:shape"] = [side // coarser for side in product["shape"]]
+        extra["proj:transform"] = [a * coarser, b * coarser, c, d * coarser, e * coarser, f]
     if band in _COMMON_NAME:
         extra["eo:bands"] = [{"name": band, "common_name": _COMMON_NAME[band], "center_wavelength": _CENTRE_UM[band]}]
         scale = 1.0 / product["scale"]
         extra["raster:bands"] = [{"nodata": 0, "scale": scale, "offset": product["offsets"][band] * scale}]
-    return pystac.Asset(href=href, media_type=media, roles=["data"], extra_fields=extra)
+    return pystac.Asset(href=plain_url(href), media_type=media, roles=["data"], extra_fields=extra)
+
+
+def _mask_asset(href: str) -> pystac.Asset:
+    if href.partition("::")[0].endswith(".gml"):
+        return pystac.Asset(href=href, media_type="application/gml+xml", roles=["cloud"])
+    return pystac.Asset(
+        href=plain_url(href), media_type=pystac.MediaType.JPEG2000, roles=["cloud", "snow-ice"], extra_fields={"gsd": _MASK_M}
+    )
 
 
 def _collection(boxes: list[list[float]], times: list[datetime]) -> pystac.Collection:
@@ -106,4 +127,6 @@ def _collection(boxes: list[list[float]], times: list[datetime]) -> pystac.Colle
     east, north = max(b[2] for b in boxes), max(b[3] for b in boxes)
     extent = pystac.Extent(pystac.SpatialExtent([[west, south, east, north]]), pystac.TemporalExtent([[min(times), max(times)]]))
     text = "Sentinel-2 products of an archive, as eespark's catalog has them; contains Copernicus Sentinel data."
-    return pystac.Collection(COLLECTION_ID, description=text, extent=extent, license="other", title="Sentinel-2 archive")
+    content = pystac.Collection(COLLECTION_ID, description=text, extent=extent, license="other", title="Sentinel-2 archive")
+    content.add_link(pystac.Link(pystac.RelType.LICENSE, _TERMS, media_type=pystac.MediaType.PDF, title="Sentinel data legal notice"))
+    return content
