@@ -85,7 +85,9 @@ def reading(url: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
         filesystem, path = open_filesystem(url)
         yield filesystem, path
     except FileNotFoundError as error:
-        raise MissingError(f"needed the file {url}, found nothing there") from error
+        # Of a folder, the file in it that was asked for.
+        named = str(error.filename or (error.args[0] if error.args else url))
+        raise MissingError(f"needed the file {url if url.endswith(named) else f'{named} of {url}'}, found nothing there") from error
     except _zip_errors(url) as error:
         raise FormatError(f"{url}: needed a whole zip, found a broken one: {error}; fetch the product again") from error
     except _server_errors(url) as error:

@@ -159,20 +159,15 @@ def _scan(spark: SparkSession, candidates: DataFrame, known: DataFrame, options:
 def _scan_one(row: Any, options: ScanOptions, retry: bool) -> dict[str, Any] | None:
     """One row of `products`, or None where the product is as it was when last seen."""
     candidate = Candidate(row.product_id, row.url, row.kind)
-    found, size, modified = fingerprint(candidate)
-    if found == row.seen and not (retry and row.seen_status == "quarantined"):
-        return None
     empty = dict.fromkeys(PRODUCTS.names)
-    common = {
-        "product_id": row.product_id,
-        "url": row.url,
-        "kind": row.kind,
-        "size_bytes": size,
-        "modified": modified,
-        "fingerprint": found,
-    }
-    common["ingested_at"] = datetime.now(UTC)
+    common = {"product_id": row.product_id, "url": row.url, "kind": row.kind, "ingested_at": datetime.now(UTC)}
+    # What stands where not even the files can be listed (a server that fails); no product has this fingerprint, so it is read again.
+    common |= {"size_bytes": 0, "modified": datetime.fromtimestamp(0, UTC), "fingerprint": "unread"}
     try:
+        found, size, modified = fingerprint(candidate)
+        if found == row.seen and not (retry and row.seen_status == "quarantined"):
+            return None
+        common |= {"size_bytes": size, "modified": modified, "fingerprint": found}
         return {**empty, **scan_product(candidate, options), **common, "status": "current"}
     except (EESparkError, OSError, ValueError) as error:
         return {**empty, **common, "status": "quarantined", "reason": f"{type(error).__name__}: {error}"}
