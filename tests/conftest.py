@@ -7,7 +7,12 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A machine that is busy is no fault of the code.
+hypothesis.settings.register_profile("eespark", deadline=None)
+hypothesis.settings.load_profile("eespark")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _SKIPPED = pytest.StashKey[list[str]]()
