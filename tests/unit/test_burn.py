@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
-
 import numpy as np
-import pyogrio
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -63,7 +59,7 @@ def polygons(draw):
 @pytest.mark.parametrize("rasterise_from", [0, 10**9], ids=["rasterised", "direct"])
 @pytest.mark.parametrize("rule", ["cell", "centre"])
 def test_that_pure_cells_are_those_that_geos_finds_one_by_one(rule, rasterise_from):
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=60, derandomize=True)
     @given(polygons())
     def check(shape):
         polygon, _ = repair(shape)
@@ -162,14 +158,6 @@ def test_that_batches_do_not_change_the_burn():
     for name in ("rows", "cols", "index"):
         np.testing.assert_array_equal(getattr(split, name), getattr(whole, name))
     assert split.ambiguous == whole.ambiguous > 0
-
-
-@pytest.fixture(scope="module")
-def austrian(real_data: Path, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("invekos")
-    with zipfile.ZipFile(real_data / "invekos" / "inspire_schlaege_2025-1_polygon.gpkg.zip") as archive:
-        archive.extractall(folder)
-    return pyogrio.read_dataframe(next(folder.glob("*.gpkg")))
 
 
 @pytest.mark.real

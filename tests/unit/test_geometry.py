@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -121,14 +120,6 @@ def test_that_points_beyond_the_projection_become_none():
     inside, beyond = reproject(np.array([shapely.Point(10.0, 52.0), shapely.Point(10.0, 1e6)], dtype=object), transformer)
     assert (inside.x, inside.y) == pytest.approx((4_321_000.0, 3_210_000.0))  # the projection's own origin
     assert beyond is None
-
-
-@pytest.fixture(scope="module")
-def austrian(real_data: Path, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("invekos")
-    with zipfile.ZipFile(real_data / "invekos" / "inspire_schlaege_2025-1_polygon.gpkg.zip") as archive:
-        archive.extractall(folder)
-    return pyogrio.read_dataframe(next(folder.glob("*.gpkg")))
 
 
 @pytest.mark.real

@@ -238,7 +238,7 @@ def test_that_a_raster_cut_short_is_refused(tmp_path: Path) -> None:
         check_mask(str(file), "EPSG:32633", finest, pixels=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 6))
 def test_that_points_are_covered_where_they_lie_in_the_union(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)

@@ -103,7 +103,7 @@ def test_that_a_mask_of_another_size_is_refused() -> None:
         read_cube([], ALL, np.ones((4, 4), bool))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
 def test_that_a_group_has_the_median_of_its_clear_pixels(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)

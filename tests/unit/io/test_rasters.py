@@ -28,7 +28,7 @@ def test_that_a_raster_tells_its_shape_tiles_place_and_type(jp2):
     assert info.transform == (10, 0, 600_000, 0, -10, 5_400_000)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_that_single_pixels_equal_the_same_pixels_of_the_whole(jp2, seed):
     rng = np.random.default_rng(seed)
