@@ -22,6 +22,7 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
 from eespark.errors import FormatError, MissingError
+from eespark.io.storage import write_bytes
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -244,7 +245,6 @@ def write_cog(path: str, values: Array, profile: Mapping[str, Any]) -> None:
         profile: crs, transform, nodata; optional colormap {value: (r, g, b)}, descriptions, tags, resampling.
     """
     bands = values[None] if values.ndim == 2 else values
-    temporary = f"{path}.tmp.tif"
     base = {
         "driver": "GTiff",
         "height": bands.shape[1],
@@ -256,21 +256,18 @@ def write_cog(path: str, values: Array, profile: Mapping[str, Any]) -> None:
         "nodata": profile["nodata"],
     }
     options = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "overview_resampling": profile.get("resampling", "NEAREST")}
-    try:
-        with rasterio.Env(**_GDAL), rasterio.MemoryFile() as memory:
-            with memory.open(**base) as staged:
-                staged.write(bands)
-                if "colormap" in profile:
-                    staged.write_colormap(1, {int(k): (*v, 255) for k, v in profile["colormap"].items()})
-                for index, text in enumerate(profile.get("descriptions", ()), start=1):
-                    staged.set_band_description(index, text)
-                staged.update_tags(**profile.get("tags", {}))
-            with memory.open() as staged:
-                copy_raster(staged, temporary, **options)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with rasterio.Env(**_GDAL), rasterio.MemoryFile() as memory, rasterio.MemoryFile(ext=".tif") as finished:
+        with memory.open(**base) as staged:
+            staged.write(bands)
+            if "colormap" in profile:
+                staged.write_colormap(1, {int(k): (*v, 255) for k, v in profile["colormap"].items()})
+            for index, text in enumerate(profile.get("descriptions", ()), start=1):
+                staged.set_band_description(index, text)
+            staged.update_tags(**profile.get("tags", {}))
+        with memory.open() as staged:
+            copy_raster(staged, finished.name, **options)
+        # Not by GDAL: on a full disk it leaves a broken file and raises nothing.
+        write_bytes(path, finished.read())
 
 
 def _info(dataset: Any) -> RasterInfo:
