@@ -18,7 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_state
 
 from eespark.bands import BANDS
 from eespark.errors import FormatError, ManifestError, MissingError
-from eespark.io.storage import is_local, join_url, local_path, open_filesystem, read_manifest
+from eespark.io.storage import NPZ_ERRORS, is_local, join_url, local_path, open_filesystem, read_manifest
 from eespark.kernels.calibration import softmax
 from eespark.kernels.novelty import NoveltyModel, novelty_score
 from eespark.kernels.packing import pack_dates
@@ -186,7 +186,7 @@ def _load_novelty(file: Path) -> NoveltyModel:
     try:
         with np.load(file, allow_pickle=False) as archive:
             model = NoveltyModel(archive["means"], archive["factor"], archive["quantiles"])
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except NPZ_ERRORS as error:
         raise FormatError(f"{file}: needed novelty statistics, found something else ({error}); train again") from error
     size = model.means.shape[-1]
     if model.means.ndim != 2 or model.factor.shape != (size, size) or model.quantiles.ndim != 1:

@@ -72,7 +72,7 @@ def load_settings(path: str | os.PathLike[str], model: type[S], given: Mapping[s
         raise MissingError(f"needed a settings file, found none at {file}; examples are in deploy/conf")
     try:
         content = yaml.safe_load(_substitute(file.read_text(encoding="utf-8"), str(file)))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: needed YAML: {error}") from error
     content = {} if content is None else content
     if given and isinstance(content, dict):

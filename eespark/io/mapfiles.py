@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -23,7 +22,7 @@ from eespark.errors import FormatError
 from eespark.geometry import accurate_transformer, reproject
 from eespark.grid import Block, TileGrid
 from eespark.io import rasters
-from eespark.io.storage import join_url, local_path, read_bytes, write_bytes
+from eespark.io.storage import NPZ_ERRORS, join_url, local_path, read_bytes, write_bytes
 
 LAYERS: Final = {"class": 255, "probability": 255, "clear_dates": 255, "novelty": 255}
 """Layer -> no data. Probability and novelty are percent (0..100), clear dates their number (254 stands for more), class a legend id."""
@@ -73,7 +72,7 @@ def read_part(url: str, block: Block) -> Layers:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as part:
             layers = {name: part[name] for name in LAYERS}
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise FormatError(f"{url}: needed a part of a map, found something else ({error}); delete it and run again") from error
     if any(layer.shape != (block.rows, block.cols) for layer in layers.values()):
         raise FormatError(f"{url}: needed {block.rows} x {block.cols} pixels, found {layers['class'].shape}; delete it and run again")

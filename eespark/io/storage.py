@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import tokenize
 import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from eespark.errors import FormatError, MissingError
 from eespark.manifest import FILE_NAME, dump_manifest, parse_manifest
+
+NPZ_ERRORS: Final = (
+    OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError, tokenize.TokenError,
+)  # fmt: skip
+"""What reading an npz archive raises that is empty, cut short or damaged: of numpy, of zipfile, and of the parser of numpy's headers."""
 
 
 def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eespark.errors import FormatError
-from eespark.io.storage import join_url, read_bytes, url_exists, write_bytes
+from eespark.io.storage import NPZ_ERRORS, join_url, read_bytes, url_exists, write_bytes
 from eespark.train.settings import FitSettings
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def state_from_bytes(content: bytes, where: str) -> State:
             names = sorted(set(archive.files) - {"state"})
             weights, optimizer, best = ([archive[n] for n in names if n.startswith(f"{kind}_")] for kind in _LISTS)
         return State(weights=weights, optimizer=optimizer, best=best, **plain)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (*NPZ_ERRORS, TypeError) as error:
         raise FormatError(f"{where}: needed a checkpoint, found something else ({error}); remove it, or set resume: false") from error
 
 

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,22 @@ def read_part(url: str, part: str, shape: Shape, columns: Sequence[str] = FED, e
 def _row_groups(url: str, part: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     filesystem, _ = open_filesystem(url)
     for file in part_files(url, part):
-        with filesystem.open(file, "rb") as stream:
+        with _whole(file), filesystem.open(file, "rb") as stream:
             parquet = pq.ParquetFile(stream)
             absent = sorted(set(columns) - set(parquet.schema_arrow.names))
             if absent:
                 raise MissingError(f"{file}: needed columns {', '.join(absent)}, found {', '.join(parquet.schema_arrow.names)}")
             for number in range(parquet.num_row_groups):
                 yield parquet.read_row_group(number, columns=list(columns))
+
+
+@contextmanager
+def _whole(where: str) -> Iterator[None]:
+    """Errors of Parquet files that are empty, cut short or damaged come out as ours."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(f"{where}: needed a whole Parquet file, found none ({error}); build the training set again") from error
 
 
 def part_files(url: str, part: str) -> list[str]:
@@ -110,7 +120,7 @@ def part_files(url: str, part: str) -> list[str]:
     for name in ("_common_metadata", "_metadata"):
         file = f"{path}/{name}"
         if filesystem.exists(file):
-            with filesystem.open(file, "rb") as stream:
+            with _whole(file), filesystem.open(file, "rb") as stream:
                 kept = pq.read_schema(stream).metadata or {}
             if PICKLED_SCHEMA_KEY in kept:
                 raise FormatError(f"{file} carries a pickled schema, which could run code; build the training set by eespark")
@@ -198,25 +208,27 @@ def petastorm_chunks(url: str, shape: Shape, shard: int, shards: int, seed: int)
         seed: From `epoch_seed`.
 
     Raises:
-        FormatError: Lists of other lengths than the manifest says.
+        FormatError: Lists of other lengths than the manifest says, or a file that is not whole.
     """
     from petastorm.reader import make_batch_reader
 
     warnings.filterwarnings("ignore", module=r"petastorm\.")  # it uses what pyarrow 14 is about to drop, from its own threads too
     # One worker: the order is then that of the seed, and decoding goes on while the network trains.
-    reader = make_batch_reader(
-        Path(local_path(url)).as_uri(), schema_fields=list(FED), workers_count=1, results_queue_size=4,
-        shuffle_row_groups=True, seed=seed, num_epochs=1, cur_shard=shard, shard_count=shards,
-    )  # fmt: skip
-    try:
-        # Petastorm's pool may find its workers idle just before the last row groups reach them, and its ventilator done just after:
-        # it then ends early. By that time all row groups are counted, so a second pass gives what the first one missed.
-        for _ in range(2):
-            for group in reader:
-                arrays = {name: getattr(group, name) for name in FED}
-                if arrays["reflectance"].shape[1] != shape.times * shape.bands or arrays["valid"].shape[1] != shape.times:
-                    raise FormatError(f"{url}: needed {shape.times} dates of {shape.bands} bands, found others; rebuild the training set")
-                yield _finish(arrays, shape)
-    finally:
-        reader.stop()
-        reader.join()
+    with _whole(url):
+        reader = make_batch_reader(
+            Path(local_path(url)).as_uri(), schema_fields=list(FED), workers_count=1, results_queue_size=4,
+            shuffle_row_groups=True, seed=seed, num_epochs=1, cur_shard=shard, shard_count=shards,
+        )  # fmt: skip
+        try:
+            # Petastorm's pool may find its workers idle just before the last row groups reach them, and its ventilator done just after:
+            # it then ends early. By that time all row groups are counted, so a second pass gives what the first one missed.
+            for _ in range(2):
+                for group in reader:
+                    arrays = {name: getattr(group, name) for name in FED}
+                    if arrays["reflectance"].shape[1] != shape.times * shape.bands or arrays["valid"].shape[1] != shape.times:
+                        told = f"{url}: needed {shape.times} dates of {shape.bands} bands, found others; rebuild the training set"
+                        raise FormatError(told)
+                    yield _finish(arrays, shape)
+        finally:
+            reader.stop()
+            reader.join()
