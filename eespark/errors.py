@@ -35,5 +35,9 @@ class CapacityError(EESparkError, RuntimeError):
     """The machine or cluster has fewer slots, bytes or seconds than the work needs."""
 
 
+class StorageFullError(CapacityError):
+    """No room, or no quota, where something is to be written: all that follows would fail too, so that it ends a job at once."""
+
+
 class TooManyFailuresError(EESparkError, RuntimeError):
     """More items failed than `max_failed_share` allows; everything else was written."""

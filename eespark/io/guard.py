@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from eespark.errors import CapacityError, EESparkError, FormatError
+from eespark.io.room import full_error, is_full
 
 T = TypeVar("T")
+_PR_SET_PDEATHSIG: Final = 1  # of linux/prctl.h
 
 
 def call_within(seconds: float, what: str, function: Callable[..., T], *args: Any) -> T:
     """`function(*args)`, given up after `seconds`.
 
     A reader stuck in a driver's C code cannot be interrupted from within, so the call runs in a forked process. Its result comes
-    back through a pipe between the two.
+    back through a pipe between the two. It dies with the process that waits for it, however that ends.
 
     Raises:
         CapacityError: It took longer, or the process died (killed for its memory, a crash in C).
+        StorageFullError: It had no room to write.
         EESparkError: What the function raised.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(sender, function, args), daemon=True)
+    process = context.Process(target=_run, args=(sender, function, args, _prctl(), os.getpid()), daemon=True)
     process.start()
     sender.close()
     try:
@@ -44,12 +51,23 @@ def call_within(seconds: float, what: str, function: Callable[..., T], *args: An
     return value  # type: ignore[no-any-return]
 
 
-def _run(sender: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _prctl() -> Callable[..., int] | None:
+    """The system call, looked up before the fork: after it, locks of the loader may be held by threads that are no more."""
+    return ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def _run(sender: Connection, function: Callable[..., Any], args: tuple[Any, ...], prctl: Callable[..., int] | None, parent: int) -> None:
+    if prctl is not None:
+        # A worker that is killed cannot end its reader, which may hang for ever: the kernel does.
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # the parent died before the call
     try:
         answer: tuple[bool, Any] = (True, function(*args))
     except EESparkError as error:
         answer = (False, error)
     except (OSError, ValueError, MemoryError) as error:
-        answer = (False, FormatError(f"{type(error).__name__}: {error}"))
+        told = f"{type(error).__name__}: {error}"
+        answer = (False, full_error(told) if is_full(error) else FormatError(told))
     sender.send(answer)
     sender.close()
