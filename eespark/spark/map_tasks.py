@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from eespark.burn import burn_labels
-from eespark.errors import EESparkError
+from eespark.errors import EESparkError, StorageFullError
 from eespark.grid import Block, TileGrid
 from eespark.io.cube import Cube, read_cube
 from eespark.io.guard import call_within
@@ -43,6 +43,9 @@ def predict_row(row: Row, settings: MapSettings, part: str, priors: Mapping[int,
         settings: Of the job.
         part: URL of the part to write.
         priors: Class id -> share to expect; None for those of the training set.
+
+    Raises:
+        StorageFullError: No room for the part.
     """
     started = datetime.now(UTC)
     keys = ("tile", "block_row", "block_col")
@@ -51,6 +54,8 @@ def predict_row(row: Row, settings: MapSettings, part: str, priors: Mapping[int,
     try:
         told["pixels"] = call_within(settings.block_seconds, _name(row), work, row, settings, part, priors)
         told["status"] = "done"
+    except StorageFullError:
+        raise  # no hole: all other blocks would follow it
     except EESparkError as error:
         told["reason"] = f"{type(error).__name__}: {error}"
     return {**told, "seconds": (datetime.now(UTC) - started).total_seconds()}
