@@ -16,7 +16,7 @@ from eespark import __version__
 from eespark.errors import TooManyFailuresError
 from eespark.grid import Block, TileGrid
 from eespark.io.mapfiles import part_url
-from eespark.io.storage import join_url, list_files, read_bytes, read_manifest, url_exists
+from eespark.io.storage import join_url, list_files, read_bytes, read_manifest, remove_tree, url_exists
 from eespark.manifest import FILE_NAME, manifest_hash
 from eespark.predict import check_bundle
 from eespark.schema import LABELS, PRODUCTS
@@ -115,6 +115,7 @@ def _works(settings: MapSettings, grids: list[TileGrid], keys: Mapping[str, str]
         url = join_url(settings.maps, grid.tile)
         older = read_manifest(url, "map") if url_exists(join_url(url, FILE_NAME)) else None
         if older is not None and older["run"] == run and not older["failed_blocks"]:
+            remove_tree(join_url(settings.maps, "_parts", grid.tile))  # of a run that was killed after it had published
             continue
         blocks = tuple(grid.blocks(settings.block_px))
         there = {name.rsplit("/", 1)[-1] for name in list_files(parts, ".part")} if url_exists(parts) else set()

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import tempfile
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from eespark import __version__
 from eespark.errors import FormatError
-from eespark.io.storage import is_local, local_path, open_filesystem, publish_folder, write_json, write_manifest
+from eespark.io.storage import is_local, local_path, open_filesystem, publish_folder, remove_tree, write_json, write_manifest
 from eespark.kernels.calibration import expected_calibration_error, fit_temperature, softmax
 from eespark.kernels.novelty import fit_novelty, novelty_score
 from eespark.manifest import build_manifest, dump_manifest
@@ -213,7 +212,9 @@ def model_card(content: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 def _publish(folder: Path, bundle_url: str) -> None:
     """Copy the finished folder beside its place, then rename."""
-    temporary = f"{bundle_url.rstrip('/')}.{uuid.uuid4().hex}.tmp"
+    # Always under the same name: what a killed run left behind makes room for the next one.
+    temporary = f"{bundle_url.rstrip('/')}.building"
+    remove_tree(temporary)
     filesystem, path = open_filesystem(temporary)
     filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     filesystem.put(f"{folder}/", path, recursive=True)
