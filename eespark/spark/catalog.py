@@ -129,7 +129,7 @@ def doubt_offsets(products: DataFrame) -> DataFrame:
 def _list_candidates(spark: SparkSession, archive: str) -> DataFrame:
     found = [(c.product_id, c.url, c.kind) for c in list_archive(archive)]
     if not found:
-        raise MissingError(f"needed Sentinel-2 products (.SAFE folders, S2*.zip, S2*.json) in {archive}, found none; check the path")
+        raise _nothing_in(archive)
     twice = (
         sorted({p for p in (f[0] for f in found) if sum(1 for f in found if f[0] == p) > 1})
         if len({f[0] for f in found}) < len(found)
@@ -225,8 +225,14 @@ def check_scan(settings: ScanSettings) -> None:
 
     Raises:
         FormatError: The catalog or the STAC collection would lie inside the archive.
+        MissingError: There is no archive, or no product in it.
     """
     for name, url in (("products", settings.products), ("stac", settings.stac)):
         if url is not None and f"{url}/".startswith(settings.archive.rstrip("/") + "/"):
             raise FormatError(f"{name} ({url}) must not lie inside the archive ({settings.archive}); archives stay as they are")
-    next(list_archive(settings.archive), None)
+    if next(list_archive(settings.archive), None) is None:
+        raise _nothing_in(settings.archive)
+
+
+def _nothing_in(archive: str) -> MissingError:
+    return MissingError(f"needed Sentinel-2 products (.SAFE folders, S2*.zip, S2*.json) in {archive}, found none; check the path")
