@@ -13,7 +13,8 @@ import typer
 from pydantic import Field
 
 from eespark import __version__
-from eespark.errors import EESparkError, TooManyFailuresError
+from eespark.endings import Ending, ending_of, terminable
+from eespark.errors import EESparkError
 from eespark.io.storage import write_json
 from eespark.settings import Settings, Url, load_settings
 
@@ -35,7 +36,9 @@ Summary = dict[str, Any]
 
 
 def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Callable[[J], None] | None = None) -> None:
-    """Run a job from the command line and leave the process with its exit code.
+    """Run a job from the command line and leave the process with its exit code, one of `eespark.endings.Code`.
+
+    However it ends, but for SIGKILL, its summary says so: status done or failed, the reason (`error`) and the exit code.
 
     Args:
         name: Of the job, as in its file name.
@@ -49,19 +52,18 @@ def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Call
         check_only: Annotated[bool, typer.Option("--check", help="check the settings and stop")] = False,
         **given: str | None,
     ) -> None:
+        _start_logging("INFO")
         try:
             settings = load_settings(settings_file, model, {key: value for key, value in given.items() if value is not None})
             _start_logging(settings.log_level)
-            if check is not None:
-                check(settings)
             if check_only:
+                if check is not None:
+                    check(settings)
                 logger.info("%s: %s can be used", name, settings_file)
                 return
-            _work(name, settings, work)
         except EESparkError as error:
-            _start_logging("INFO")
-            logger.error("%s: %s", name, error)
-            raise typer.Exit(2) from error
+            raise typer.Exit(_tell(name, ending_of(error), error)) from error
+        _work(name, settings, check, work)
 
     command.__signature__ = _with_options(command, model)  # type: ignore[attr-defined]
     command.__doc__ = (sys.modules["__main__"].__doc__ or name).strip()
@@ -79,23 +81,43 @@ def _with_options(command: Callable[..., None], model: type[JobSettings]) -> ins
     return inspect.Signature(own)
 
 
-def _work(name: str, settings: J, work: Callable[[J], Summary]) -> None:
+def _work(name: str, settings: J, check: Callable[[J], None] | None, work: Callable[[J], Summary]) -> None:
     started = time.monotonic()
     summary: Summary = {"job": name, "eespark_version": __version__, "status": "failed"}
-    try:
-        summary |= work(settings)
-        summary["status"] = "done"
-    except TooManyFailuresError as error:
-        summary |= getattr(error, "summary", {})
-        summary["error"] = str(error)
-        raise
-    except EESparkError as error:
-        summary["error"] = str(error)
-        raise
-    finally:
-        summary["seconds"] = round(time.monotonic() - started, 2)
-        write_json(settings.summary, summary)
-        logger.info("%s: %s in %.1f s; summary in %s", name, summary["status"], summary["seconds"], settings.summary)
+    with terminable():
+        try:
+            if check is not None:
+                check(settings)
+            summary |= work(settings)
+            _conclude(name, settings, summary | {"status": "done"}, started)
+        except BaseException as error:
+            ending = ending_of(error, _local_urls(settings))
+            summary |= {**getattr(error, "summary", {}), "error": ending.reason, "exit_code": int(ending.code)}
+            if ending.stack is not None:
+                summary["stack"] = ending.stack
+            try:
+                _conclude(name, settings, summary, started)
+            except OSError as unwritten:
+                logger.error("%s: no summary could be written to %s: %s", name, settings.summary, unwritten)
+            raise typer.Exit(_tell(name, ending, error)) from error
+
+
+def _conclude(name: str, settings: JobSettings, summary: Summary, started: float) -> None:
+    seconds = round(time.monotonic() - started, 2)
+    write_json(settings.summary, {**summary, "seconds": seconds})
+    logger.info("%s: %s in %.1f s; summary in %s", name, summary["status"], seconds, settings.summary)
+
+
+def _tell(name: str, ending: Ending, error: BaseException) -> int:
+    """Log the one line, and the stack for those who asked for details; the exit code."""
+    hint = "; the summary holds the stack, please report it" if ending.stack is not None else ""
+    logger.error("%s: %s%s", name, ending.reason, hint)
+    logger.debug("%s: this is where", name, exc_info=error)
+    return int(ending.code)
+
+
+def _local_urls(settings: JobSettings) -> list[str]:
+    return [value for value in settings.model_dump().values() if isinstance(value, str) and value.startswith("/")]
 
 
 def _start_logging(level: str) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import os
+import re
+import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from eespark.errors import CapacityError
+from eespark.io.room import full_error, tells_full
+from eespark.retold import error_told_by
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +45,7 @@ def launch(
 
     Raises:
         CapacityError: No session, too few slots, or not all processes started in time.
+        EESparkError: What a process raised.
     """
     environment = thread_environment(threads_per_process)
     if processes == 1:
@@ -99,14 +107,56 @@ def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], e
     from horovod.runner.common.util.timeout import TimeoutException
 
     logger.info("starting %d processes by Horovod on Spark", processes)
+    told = io.StringIO()
     try:
-        results: list[R] = horovod.spark.run(
-            fn, tuple(args), num_proc=processes, use_gloo=True, use_mpi=False, env={**os.environ, **environment},
-            start_timeout=timeout_s, verbose=0,
-        )  # fmt: skip
+        with _quiet_threads():
+            results: list[R] = horovod.spark.run(
+                _run_rank, (fn, tuple(args)), num_proc=processes, use_gloo=True, use_mpi=False, env={**os.environ, **environment},
+                start_timeout=timeout_s, verbose=0, stdout=told,
+            )  # fmt: skip
     except TimeoutException as error:
         raise CapacityError(f"{processes} processes were to start within {timeout_s} s and did not: {error}") from error
+    except RuntimeError as error:
+        error.add_note(told.getvalue())
+        raise _told_by_ranks(told.getvalue()) or error from error
     return results
+
+
+def _run_rank(fn: Callable[..., R], args: tuple[Any, ...]) -> R:
+    """Run in a rank. Of one that fails Horovod tells the exit code alone: why it did goes to stdout, which the driver keeps."""
+    try:
+        return fn(*args)
+    except Exception as error:
+        sys.stdout.write(traceback.format_exc())
+        sys.stdout.flush()
+        raise SystemExit(1) from error
+
+
+def _told_by_ranks(text: str) -> Exception | None:
+    """The error that began it, in the stacks of all ranks; those that only miss the others' company come last."""
+    plain = re.sub(r"^\[\d+\]<stdout>:", "", text, flags=re.MULTILINE)
+    ours = error_told_by(plain)
+    if ours is not None:
+        return ours
+    raised = re.findall(r"^(?:\w+\.)*\w+(?:Error|Exception): .+$", plain, re.MULTILINE)
+    raised.sort(key=lambda line: "Horovod has been shut down" in line)
+    if not raised:
+        return None
+    return full_error(raised[0]) if tells_full(raised[0]) else RuntimeError(f"a process that trains raised {raised[0]}")
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """In here a thread that fails logs its stack for those who ask for details: what failed is told by the main thread too."""
+
+    def tell(failed: threading.ExceptHookArgs) -> None:
+        logger.debug("a thread of Horovod failed", exc_info=failed.exc_value)
+
+    before, threading.excepthook = threading.excepthook, tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager

@@ -17,19 +17,16 @@ def check(settings: TrainSettings) -> None:
 
 def work(settings: TrainSettings) -> dict[str, Any]:
     """Train; the summary holds what validation says."""
-    spark = None
     processes = usable_processes(settings.processes, settings.fall_back)
-    if processes > 1:
-        # One process needs no JVM.
-        from eespark.spark.session import make_session
+    arguments = (settings.model_dump_json(),)
+    if processes == 1:
+        # No JVM for one process.
+        metrics = launch(fit_rank, 1, arguments, None, settings.threads_per_process)[0]
+    else:
+        from eespark.spark.session import session_of
 
-        spark = make_session("train")
-    try:
-        text = settings.model_dump_json()
-        metrics = launch(fit_rank, processes, (text,), spark, settings.threads_per_process, settings.start_timeout_s)[0]
-    finally:
-        if spark is not None:
-            spark.stop()
+        with session_of("train") as spark:
+            metrics = launch(fit_rank, processes, arguments, spark, settings.threads_per_process, settings.start_timeout_s)[0]
     validation = metrics["validation"]
     return {
         "model": settings.fit.model.name,

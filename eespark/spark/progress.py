@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,10 @@ def told_progress(spark: SparkSession, name: str, every_s: float = 15.0) -> Iter
     def watch() -> None:
         before = (0, 0)
         while not stop.wait(every_s):
-            done, wanted = _tasks_at_work(spark)
+            try:
+                done, wanted = _tasks_at_work(spark)
+            except (Py4JError, ConnectionError):
+                return  # the JVM is gone: who waits for its answer tells of it
             if wanted and (done, wanted) != before:
                 logger.info("%s: %d of %d tasks of the stages at work", name, done, wanted)
             before = (done, wanted)

@@ -5,21 +5,34 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from eespark.errors import CapacityError, MissingError
 from eespark.io.storage import write_text
 from eespark.job import JobSettings, run_job
+from eespark.spark.failures import plain_errors
 from eespark.spark.progress import told_progress
 
+logger = logging.getLogger(__name__)
 J = TypeVar("J", bound=JobSettings)
+_STACKS = (
+    "org.apache.spark.executor.Executor", "org.apache.spark.scheduler.TaskSetManager", "org.apache.spark.util.Utils",
+    "org.apache.spark.sql.delta.files.DeltaFileFormatWriter", "org.apache.spark.sql.execution.datasources.FileFormatWriter",
+    "org.apache.spark.api.python.PythonRunner",
+)  # fmt: skip
+_STOP_SECONDS = 60.0  # s after which the process ends without it, and its JVM with the process
 _SMALL = Path(__file__).resolve().parents[2] / "deploy" / "conf" / "spark-small.conf"
 
 
@@ -47,8 +60,24 @@ def make_session(app_name: str, properties: str | os.PathLike[str] | None = None
         _remember_jars(spark, told)
     spark = builder.getOrCreate()
     _check_extensions(spark)
-    spark.sparkContext.setLogLevel(os.environ.get("EESPARK_SPARK_LOG", "ERROR"))
+    level = os.environ.get("EESPARK_SPARK_LOG")
+    spark.sparkContext.setLogLevel(level or "ERROR")
+    if level is None:
+        _quiet_stacks(spark)
     return spark
+
+
+@contextmanager
+def session_of(name: str) -> Iterator[SparkSession]:
+    """A session for one job, stopped at the end; errors of Spark come out in a line, as `plain_errors` tells them."""
+    with plain_errors():
+        spark = make_session(name)
+        # Spark's own handler asks the JVM on the connection whose call it breaks off, and both are lost.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield spark
+        finally:
+            _stop(spark)
 
 
 def run_spark_job(
@@ -57,12 +86,8 @@ def run_spark_job(
     """Run a job that needs Spark from the command line, with a session of its own; else as `eespark.job.run_job`."""
 
     def with_session(settings: J) -> dict[str, Any]:
-        spark = make_session(name)
-        try:
-            with told_progress(spark, name):
-                return work(spark, settings)
-        finally:
-            spark.stop()
+        with session_of(name) as spark, told_progress(spark, name):
+            return work(spark, settings)
 
     run_job(name, model, with_session, check)
 
@@ -94,6 +119,37 @@ def need_slots(spark: SparkSession, needed: int, what: str) -> None:
     found = slots(spark)
     if found < needed:
         raise CapacityError(f"{what} needs {needed} task slots at once, found {found}; ask for more executors or fewer processes")
+
+
+def _stop(spark: SparkSession) -> None:
+    """Stop the session, whatever state it is in."""
+
+    def stop() -> None:
+        try:
+            spark.stop()
+        except (Py4JError, ConnectionError) as error:
+            # Its JVM went first (a signal that both got, too little memory): what ended the job is not this.
+            logger.debug("the session's JVM was gone before it was stopped: %s", error)
+
+    # Each thread has a connection to the JVM of its own: that of this one waits for ever where a signal broke off a call.
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    stopping.join(_STOP_SECONDS)
+
+
+def _quiet_stacks(spark: SparkSession) -> None:
+    """Keep quiet the loggers that print a failed task's stack, for it comes with the error too; EESPARK_SPARK_LOG brings them back."""
+    jvm = spark.sparkContext._jvm
+    log4j = jvm.org.apache.logging.log4j
+    for name in _STACKS:
+        log4j.core.config.Configurator.setLevel(name, log4j.Level.OFF)
+    # Py4J logs a stack, as itself and as the root logger, for each call that is broken off or finds the JVM gone.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(_is_not_of_py4j)
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return "py4j" not in record.pathname
 
 
 def _started_by_spark_submit() -> bool:
