@@ -76,8 +76,10 @@ def session_of(name: str) -> Iterator[SparkSession]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             yield spark
-        finally:
-            _stop(spark)
+        except BaseException:
+            _stop(spark, broken_off=True)
+            raise
+        _stop(spark, broken_off=False)
 
 
 def run_spark_job(
@@ -121,11 +123,13 @@ def need_slots(spark: SparkSession, needed: int, what: str) -> None:
         raise CapacityError(f"{what} needs {needed} task slots at once, found {found}; ask for more executors or fewer processes")
 
 
-def _stop(spark: SparkSession) -> None:
+def _stop(spark: SparkSession, broken_off: bool) -> None:
     """Stop the session, whatever state it is in."""
 
     def stop() -> None:
         try:
+            if broken_off:
+                spark.sparkContext.setLogLevel("OFF")  # stacks of tasks that find their session gone
             spark.stop()
         except (Py4JError, ConnectionError) as error:
             # Its JVM went first (a signal that both got, too little memory): what ended the job is not this.
@@ -146,6 +150,9 @@ def _quiet_stacks(spark: SparkSession) -> None:
     # Py4J logs a stack, as itself and as the root logger, for each call that is broken off or finds the JVM gone.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(_is_not_of_py4j)
+    # So does the server that takes the workers' accumulators, straight to stderr.
+    server = spark.sparkContext._accumulatorServer
+    server.handle_error = lambda request, address: logger.debug("accumulators from %s were broken off", address, exc_info=True)
 
 
 def _is_not_of_py4j(record: logging.LogRecord) -> bool:

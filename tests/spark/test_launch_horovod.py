@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eespark.errors import CapacityError
+from eespark.errors import CapacityError, SettingsError
 from eespark.launch import launch
 from eespark.train.settings import FitSettings, ModelSettings, TrainSettings
 
@@ -51,3 +51,18 @@ def test_that_two_ranks_end_with_the_same_weights(spark: Any, tmp_path: Path) ->
 def test_that_too_few_slots_do_not_wait_for_the_start_timeout(spark: Any) -> None:
     with pytest.raises(CapacityError, match="fewer processes"):
         launch(os.getpid, 1000, spark=spark, start_timeout_s=3600)
+
+
+@pytest.mark.slow
+def test_that_what_a_rank_raises_comes_out_as_it_was(spark: Any) -> None:
+    def fail_in_rank_0() -> float:
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        hvd.init()
+        if hvd.rank() == 0:
+            raise SettingsError("needed a finite loss, found nan; lower the rate")
+        return float(hvd.allreduce(tf.constant(1.0)).numpy())
+
+    with pytest.raises(SettingsError, match=r"^needed a finite loss, found nan; lower the rate$"):
+        launch(fail_in_rank_0, 2, spark=spark, threads_per_process=1)
