@@ -35,7 +35,7 @@ unit: setup
 
 # Quick ones first; the last two share the demo's run and one Spark session.
 test: check
-	$(BIN)/python -m pytest tests/unit tests/real tests/e2e tests/spark
+	$(BIN)/python -m pytest tests/unit tests/real tests/e2e tests/spark tests/faults
 
 # Locks hold hashes and no host names.
 lock: setup

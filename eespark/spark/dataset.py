@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,7 @@ class BuildSettings(JobSettings):
     training_set: Annotated[Url, Field(description="folder to write")]
     sample_set: Annotated[str, Field(pattern=r"^[\w-]+@\d+$", description="name@version")]
     legend: Annotated[str, Field(description="legend of the classes")] = "timesen2crop"
+    level: Annotated[Literal["L1C", "L2A"], Field(description="processing level; that of extract_series, and never two in a set")] = "L2A"
     grid: Annotated[str, Field(pattern="^(as_acquired|regular)$", description="dates as acquired with a mask, or every step_days")] = (
         "as_acquired"
     )
@@ -99,7 +100,8 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
 
 
 def _products(spark: SparkSession, settings: BuildSettings, version: int) -> DataFrame:
-    products = open_table(spark, settings.products, PRODUCTS, version).where("status = 'current'")
+    products = open_table(spark, settings.products, PRODUCTS, version)
+    products = products.where((F.col("status") == "current") & (F.col("level") == settings.level))
     return products.where(F.coalesce("cloud_share", F.lit(0.0)) <= settings.max_cloud_share).select("product_id", "fingerprint")
 
 
@@ -225,6 +227,7 @@ def _manifest(spark: SparkSession, settings: BuildSettings, building: str, told:
     content = {
         **told,
         "legend": legend.key,
+        "level": settings.level,
         "classes": classes,
         "bands": list(BANDS),
         "scale": REFLECTANCE_SCALE,

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from eespark import __version__
-from eespark.errors import TooManyFailuresError
+from eespark.errors import SettingsError, TooManyFailuresError
 from eespark.grid import Block, TileGrid
 from eespark.io.mapfiles import part_url
 from eespark.io.storage import join_url, list_files, read_bytes, read_manifest, remove_tree, url_exists
@@ -61,9 +61,14 @@ def predict_map(spark: SparkSession, settings: MapSettings) -> dict[str, Any]:
     """Map every tile that has no whole map of this bundle and these products yet; the counts of the summary.
 
     Raises:
+        SettingsError: The bundle was trained on another processing level.
         TooManyFailuresError: More than `max_failed_share` of the blocks failed; the maps are written with holes.
     """
     bundle = check_bundle(read_manifest(settings.bundle, "bundle"), settings.bundle)
+    if bundle.get("level", settings.level) != settings.level:
+        raise SettingsError(
+            f"needed a bundle trained on {settings.level}, found {settings.bundle} of {bundle['level']}; set level, or train"
+        )
     products = open_table(spark, settings.products, PRODUCTS)
     grids = tile_grids(products, settings.level, settings.tiles)
     labels = _parcels(spark, settings)

@@ -163,6 +163,8 @@ def _manifest_content(settings: FitSettings, manifest: Mapping[str, Any], url: s
     rows = manifest["parts"]["train"]["rows_by_class"]
     shown = class_weights(settings.class_weights, manifest) * np.asarray([rows[str(one["id"])] for one in manifest["classes"]], np.float64)
     kept = {name: manifest[name] for name in ("legend", "classes", "bands", "scale", "times", "statistics", "grid")}
+    # Sets that were imported do not say the level of their products.
+    kept |= {name: manifest[name] for name in ("level",) if name in manifest}
     return {
         **kept,
         "model": settings.model.name,

@@ -31,12 +31,20 @@ TAKEN = {
     "late": (300, 0.2, "current"),
     "next_year": (370, 0.0, "current"),
     "bad": (200, 0.0, "quarantined"),
+    "top": (210, 0.0, "current"),
 }
 # Sample -> product -> (flag, value of B02; band b has this plus b).
 SEEN = {
     1: {"late": (CLEAR, 900), "early": (CLEAR, 100), "north": (NO_DATA, NONE), "south": (CLEAR, 300), "new": (CLEAR, 500)},
     2: {"early": (CLOUD, NONE), "north": (CLEAR, 310), "south": (NO_DATA, NONE), "new": (CLEAR, 510), "late": (SNOW, 5000)},
-    3: {"early": (CLEAR, 120), "cloudy": (CLEAR, 777), "old": (CLEAR, 666), "bad": (CLEAR, 555), "next_year": (CLEAR, 444)},
+    3: {
+        "early": (CLEAR, 120),
+        "cloudy": (CLEAR, 777),
+        "old": (CLEAR, 666),
+        "bad": (CLEAR, 555),
+        "next_year": (CLEAR, 444),
+        "top": (CLEAR, 333),
+    },
     4: {"early": (CLEAR, 1000), "new": (CLEAR, 2000), "north": (CLOUD, NONE), "south": (SHADOW, 40), "late": (CLEAR, 3000)},
 }
 SPLIT = {1: "train", 2: "train", 3: "train", 4: "test", 5: "validation"}
@@ -45,7 +53,8 @@ SPLIT = {1: "train", 2: "train", 3: "train", 4: "test", 5: "validation"}
 def taken(name):
     day, cloud, status = TAKEN[name]
     when = datetime.fromtimestamp(datetime(2017, 9, 1, 10, tzinfo=UTC).timestamp() + day * 86_400, UTC)
-    row = {"product_id": name, "url": "u", "kind": "safe", "level": "L2A", "tile": "33UVP", "sensing_time": when, "cloud_share": cloud}
+    level = "L1C" if name == "top" else "L2A"
+    row = {"product_id": name, "url": "u", "kind": "safe", "level": level, "tile": "33UVP", "sensing_time": when, "cloud_share": cloud}
     return row | {"status": status, "size_bytes": 1, "modified": when, "ingested_at": when, "fingerprint": "f"}
 
 
@@ -127,8 +136,9 @@ def test_that_a_date_that_is_not_clear_stands_there_without_a_value(acquired):
     assert series(rows[2]) == [(60, 310), (150, 510)]
 
 
-def test_that_superseded_quarantined_replaced_and_cloudy_products_and_other_years_never_enter(acquired):
+def test_that_products_superseded_quarantined_replaced_cloudy_and_of_other_years_and_levels_never_enter(acquired):
     assert series(acquired[2][3]) == [(10, 120)]
+    assert acquired[1]["level"] == "L2A"
     assert acquired[2][3]["day"] == [10, 0, 0, 0]
 
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from eespark import __version__
 from eespark.bands import BANDS
-from eespark.errors import TooManyFailuresError
+from eespark.errors import SettingsError, TooManyFailuresError
 from eespark.geometry import accurate_transformer, reproject
 from eespark.grid import Block, TileGrid
 from eespark.io.storage import write_manifest
@@ -96,7 +96,14 @@ def write_bundle(folder: Path, gain: float = 1e-4) -> None:
     classes = [{"id": 3, "name": "wheat", "colour": "#ffcc00"}, {"id": 8, "name": "rye", "colour": "#00ccff"}]
     content = {"model": "hand", "legend": "fake@1", "classes": classes, "bands": list(BANDS), "scale": 10000, "times": 6}
     content |= {"statistics": {"mean": [0.1] * 9, "std": [0.1] * 9}, "grid": {"kind": "as_acquired"}, "settings": {}}
-    content |= {"training_set": {}, "onnx": "model.onnx", "novelty": "novelty.npz", "temperature": 1.0, "priors": [0.4, 0.6]}
+    content |= {
+        "training_set": {},
+        "level": "L2A",
+        "onnx": "model.onnx",
+        "novelty": "novelty.npz",
+        "temperature": 1.0,
+        "priors": [0.4, 0.6],
+    }
     write_manifest(str(folder), build_manifest("bundle", content, __version__))
 
 
@@ -258,6 +265,11 @@ def test_that_parts_of_another_bundle_are_not_taken_and_a_total_failure_leaves_t
     after = read(tmp_path / B.tile)
     # But for the odd tie of the two logits, weights of the other sign name the other class everywhere.
     assert np.mean(after[after != 255] != before[after != 255]) > 0.99
+
+
+def test_that_a_bundle_of_another_level_is_refused(spark: Any, world: World, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"needed a bundle trained on L1C, found .* of L2A"):
+        predict_map(spark, world.settings(tmp_path, level="L1C"))
 
 
 def test_that_each_parcel_has_one_prediction_from_all_its_pure_pixels(spark: Any, world: World, tmp_path: Path) -> None:
