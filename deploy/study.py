@@ -142,8 +142,8 @@ and scikit-learn's defaults. Mean and standard deviation over the seeds; in brac
 
 {table}
 
-The networks weight rare classes up (`class_weights: sqrt`), the forest does not and seldom names them: that is part of why it is ahead in overall
-accuracy on an unseen tile and behind in macro-F1 everywhere.
+The networks weight rare classes up (`class_weights: sqrt`), the forest does not and seldom names them: that is part of why it is ahead in
+overall accuracy on an unseen tile and behind in macro-F1 everywhere.
 
 What the figures are estimates of: [accuracy.md](accuracy.md). Why these crops are hard to tell apart: [demo.md](demo.md). A few hundred
 training parcels say little of what a model does with a million series.
