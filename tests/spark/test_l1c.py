@@ -27,7 +27,7 @@ from eespark.synthetic.plan import Product, plan_products
 from eespark.synthetic.render import render
 from eespark.synthetic.safe import write_product
 from eespark.synthetic.settings import ArchiveSettings
-from tests.spark.conftest import Chain
+from tests.chain import Chain
 
 SIZE = 192
 SEED = 4  # of clouds that leave a third of the crop clear
