@@ -71,9 +71,11 @@ def make_session(app_name: str, properties: str | os.PathLike[str] | None = None
 def session_of(name: str) -> Iterator[SparkSession]:
     """A session for one job, stopped at the end; errors of Spark come out in a line, as `plain_errors` tells them."""
     with plain_errors():
+        before = signal.getsignal(signal.SIGINT)
         spark = make_session(name)
-        # Spark's own handler asks the JVM on the connection whose call it breaks off, and both are lost.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Spark's own handler asks the JVM on the connection whose call it breaks off, and both are lost. A job in the background
+        # of a script has interrupts ignored, and keeps that.
+        signal.signal(signal.SIGINT, before if before is signal.SIG_IGN else signal.default_int_handler)
         try:
             yield spark
         except BaseException:

@@ -116,7 +116,7 @@ class Runner:
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, f"jobs/{job}.py", str(here / "settings.yaml")], cwd=ROOT, env={**os.environ, **changes},
-                stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+                stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_heed_interrupts,
             )  # fmt: skip
         self.runs.append(Run(process, mark, log, summary))
         return self.runs[-1]
@@ -176,3 +176,8 @@ def _environment(pid: int) -> bytes:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""  # gone, or not ours
+
+
+def _heed_interrupts() -> None:
+    # Where the tests run in the background of a script interrupts are ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

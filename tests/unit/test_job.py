@@ -112,6 +112,15 @@ def test_that_too_little_memory_is_a_matter_of_capacity(run):
     assert summary["error"].startswith("needed more memory than there is: Unable to allocate 3 GiB")
 
 
+@pytest.fixture
+def heeded_interrupts():
+    """Interrupts as in a terminal; in the background of a script they are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 @pytest.mark.parametrize(("number", "code", "told"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "interrupted")])
 def test_that_a_signal_lets_the_job_clean_up_and_tell(run, number, code, told):
     cleaned = []
