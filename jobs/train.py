@@ -17,16 +17,18 @@ def check(settings: TrainSettings) -> None:
 
 def work(settings: TrainSettings) -> dict[str, Any]:
     """Train; the summary holds what validation says."""
-    processes = usable_processes(settings.processes, settings.fall_back)
-    arguments = (settings.model_dump_json(),)
+    processes, threads = usable_processes(settings.processes, settings.fall_back), settings.threads_per_process
+    if processes < settings.processes and threads is not None:
+        threads *= settings.processes  # the one that is left has the cores of all
+    arguments = (settings.model_copy(update={"processes": processes}).model_dump_json(),)
     if processes == 1:
         # No JVM for one process.
-        metrics = launch(fit_rank, 1, arguments, None, settings.threads_per_process)[0]
+        metrics = launch(fit_rank, 1, arguments, None, threads)[0]
     else:
         from eespark.spark.session import session_of
 
         with session_of("train") as spark:
-            metrics = launch(fit_rank, processes, arguments, spark, settings.threads_per_process, settings.start_timeout_s)[0]
+            metrics = launch(fit_rank, processes, arguments, spark, threads, settings.start_timeout_s)[0]
     validation = metrics["validation"]
     return {
         "model": settings.fit.model.name,
