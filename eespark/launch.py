@@ -7,6 +7,8 @@ import io
 import logging
 import os
 import re
+import signal
+import socket
 import sys
 import threading
 import traceback
@@ -109,7 +111,7 @@ def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], e
     logger.info("starting %d processes by Horovod on Spark", processes)
     told = io.StringIO()
     try:
-        with _quiet_threads():
+        with _own_signals(), _quiet_threads():
             results: list[R] = horovod.spark.run(
                 _run_rank, (fn, tuple(args)), num_proc=processes, use_gloo=True, use_mpi=False, env={**os.environ, **environment},
                 start_timeout=timeout_s, verbose=0, stdout=told,
@@ -118,7 +120,10 @@ def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], e
         raise CapacityError(f"{processes} processes were to start within {timeout_s} s and did not: {error}") from error
     except RuntimeError as error:
         error.add_note(told.getvalue())
-        raise _told_by_ranks(told.getvalue()) or error from error
+        reason = _told_by_ranks(told.getvalue())
+        if reason is None:
+            raise
+        raise reason from error
     return results
 
 
@@ -143,6 +148,26 @@ def _told_by_ranks(text: str) -> Exception | None:
     if not raised:
         return None
     return full_error(raised[0]) if tells_full(raised[0]) else RuntimeError(f"a process that trains raised {raised[0]}")
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """In here Horovod may take SIGINT and SIGTERM: it ends its processes by them and tells nobody. Afterwards they are raised again."""
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard, noted = socket.socketpair()
+    noted.setblocking(False)
+    fd = signal.set_wakeup_fd(noted.fileno())
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(fd)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        noted.close()
+        with heard:
+            for number in heard.recv(4096):
+                if number in before:
+                    signal.raise_signal(number)
 
 
 @contextmanager

@@ -18,12 +18,13 @@ _TEXTS: Final = tuple(os.strerror(code) for code in sorted(_CODES))
 
 def is_full(error: BaseException) -> bool:
     """Whether the error, or what caused it, is that a disk, a quota or the largest size of a file is exceeded."""
+    causes: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _CODES:
-            return True
+    # An error may be its own cause.
+    while cause is not None and cause not in causes:
+        causes.append(cause)
         cause = cause.__cause__
-    return tells_full(str(error))
+    return tells_full(str(error)) or any(isinstance(one, OSError) and one.errno in _CODES for one in causes)
 
 
 def tells_full(text: str) -> bool:

@@ -14,11 +14,13 @@ import pytest
 import rasterio
 
 from eespark.endings import as_ours
-from eespark.errors import StorageFullError
+from eespark.errors import CapacityError, StorageFullError
 from eespark.io.rasters import write_cog
 from eespark.predict import load_bundle
+from eespark.spark import map_tasks
 from eespark.spark.dataset import build_training_set
 from eespark.spark.failures import plain_errors
+from eespark.spark.map_settings import MapSettings
 from eespark.spark.maps import predict_map
 from eespark.spark.observations import extract_series
 from eespark.train.fit import fit
@@ -114,6 +116,22 @@ def test_that_a_training_set_without_room_leaves_the_older_one(extracted, traini
     assert not (older / "older").exists()
     assert told["content_hash"] == json.loads((training_set / "manifest.json").read_text())["content_hash"]
     assert sorted(one.name for one in disk.path.iterdir()) == ["set"]
+
+
+def test_that_a_block_without_room_is_no_hole_as_one_that_hangs_is(monkeypatch, tmp_path):
+    names = {"products": "p", "bundle": "b", "maps": str(tmp_path), "summary": "s", "first_day": "2017-09-01", "last_day": "2018-08-31"}
+    settings, row = MapSettings.model_validate(names), {"tile": "33TUN", "block_row": 0, "block_col": 64}
+    error: list[Exception] = [CapacityError("gave up after 3 s")]
+
+    def fail(*_):
+        raise error[-1]
+
+    monkeypatch.setattr(map_tasks, "call_within", fail)
+    told = map_tasks.predict_row(row, settings, "part", None)
+    assert (told["status"], told["reason"]) == ("failed", "CapacityError: gave up after 3 s")
+    error.append(StorageFullError("no room"))
+    with pytest.raises(StorageFullError, match="no room"):
+        map_tasks.predict_row(row, settings, "part", None)
 
 
 @pytest.mark.parametrize(("free", "parts"), [(12_288, False), (131_072, True)])

@@ -103,6 +103,18 @@ def test_that_extraction_killed_between_the_observations_and_their_ledger_reads_
     assert digest(chain.read("extractions"), *LEDGER_ONLY) == digest(extracted.read("extractions"), *LEDGER_ONLY)
 
 
+def test_that_a_map_whose_driver_died_before_it_could_tidy_up_is_tidied_up_by_the_next_run(extracted, mapping, undisturbed_map, tmp_path):
+    # After the map was published, before its parts were removed.
+    shutil.copytree(undisturbed_map.folder, tmp_path / "maps")
+    left = tmp_path / "maps" / "_parts" / "33TUN" / "run" / "0_0.part"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    told = predict_map(extracted.spark, mapping(tmp_path / "maps"))
+    assert (told["blocks"], told["tiles"]) == (0, {})
+    assert not (tmp_path / "maps" / "_parts" / "33TUN").exists()
+    assert layers(tmp_path / "maps" / "33TUN") == layers(undisturbed_map.folder / "33TUN")
+
+
 def rows_of(training_set):
     parts = [file.parent for file in sorted(training_set.glob("*/_common_metadata"))]
     return {part.name: pd.read_parquet(part) for part in parts}
