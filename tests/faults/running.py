@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,8 @@ class Run:
     def end(self) -> None:
         """End whatever is left."""
         for pid in self.left():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # gone with one that was killed before it
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
     def _ended_within(self, seconds: float) -> int | None:
