@@ -59,13 +59,21 @@ def write_product(
 
 
 def write_jp2(path: Path, values: npt.NDArray[Any], grid: TileGrid, pixel_m: int, block_px: int) -> None:
-    """One band as lossless JPEG 2000 with internal tiles, georeferenced by GeoJP2 and GML boxes."""
+    """One band as lossless JPEG 2000 with internal tiles, georeferenced by GeoJP2 and GML boxes.
+
+    The codestream is built as the agency's: 5/3 wavelet of four levels, one layer, LRCP, code blocks of 64 x 64, precincts of
+    256 x 256, packet lengths in each tile. (Its bands of 60 m, which are not made here, have code blocks of 4 x 4.)
+
+    Source: opj_compress arguments that repeat a real B02 of 2016 (OpenJPEG commit "opj_compress: add PLT"), code blocks of a real
+    B05 (OpenJPEG pull request 783), and the markers of a real B01.
+    """
+    levels = 4 if values.shape[0] >= 64 else 0
     profile = {
         "driver": "JP2OpenJPEG", "height": values.shape[0], "width": values.shape[1], "count": 1, "dtype": values.dtype.name,
         "crs": grid.crs,
         "transform": rasterio.Affine(pixel_m, 0, grid.x_min, 0, -pixel_m, grid.y_max), "REVERSIBLE": "YES", "QUALITY": "100",
         "tiled": True, "BLOCKXSIZE": min(block_px, values.shape[1]), "BLOCKYSIZE": min(block_px, values.shape[0]),
-        "RESOLUTIONS": 5 if values.shape[0] >= 64 else 1,
+        "RESOLUTIONS": levels + 1, "PRECINCTS": ",".join(["{256,256}"] * (levels + 1)), "PLT": "YES",
     }  # fmt: skip
     with rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"), rasterio.open(path, "w", **profile) as dataset:
         dataset.write(values, 1)

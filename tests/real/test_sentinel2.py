@@ -13,8 +13,11 @@ import pytest
 
 from eespark.bands import BANDS, Flag, flags_of_scl
 from eespark.errors import EESparkError, FormatError, MissingError
+from eespark.grid import TileGrid
 from eespark.io import rasters, safe_s2
 from eespark.io.archive import Candidate, ScanOptions, list_archive, scan_product
+from eespark.synthetic.safe import write_jp2
+from tests.codestream import coding_of
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")]
 
@@ -188,3 +191,13 @@ def test_that_products_of_before_december_2016_are_refused_by_their_name(archive
                 safe_s2.parse_name(name)
             refused.add(file.stem)
     assert refused == OLD_NAMES
+
+
+def test_that_the_synthetic_archive_codes_bands_as_the_agency_does(archive: Path, tmp_path: Path) -> None:
+    (real,) = (archive / BARE).rglob("*_B01.jp2")
+    grid = TileGrid("31TDH", "EPSG:32631", 399_960.0, 4_800_000.0, 384, 384)
+    write_jp2(tmp_path / "B01.jp2", np.ones((384, 384), np.uint16), grid, 60, 192)
+    told, expected = coding_of(tmp_path / "B01.jp2"), coding_of(real)
+    # The agency's bands of 60 m alone have small blocks of code; see `write_jp2`.
+    assert (expected.pop("code_block"), expected.pop("precincts")) == ((4, 4), {(64, 64)})
+    assert expected.items() <= told.items()

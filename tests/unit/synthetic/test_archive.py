@@ -20,6 +20,7 @@ from defusedxml.ElementTree import parse
 from eespark.synthetic.archive import make_archive
 from eespark.synthetic.crops import CROPS
 from eespark.synthetic.settings import ArchiveSettings
+from tests.codestream import coding_of
 
 L2A_NAME = re.compile(r"^S2[AB]_MSIL2A_\d{8}T\d{6}_N(0214|0400)_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}$")
 BAND_FILE = re.compile(r"^GRANULE/L2A_T(\w{5})_A\d{6}_\d{8}T\d{6}/IMG_DATA/R(10|20)m/T\1_\d{8}T\d{6}_(B\d\d|B8A|SCL)_\2m\.jp2$")
@@ -183,6 +184,22 @@ def test_that_rasters_carry_crs_place_and_internal_tiles(archive: Path, truth: d
                 assert (dataset.transform.c - {"33TUN": 300_000, "33TVN": 399_960, "32TQT": 699_960}[tile]) % 20 == 0
                 if tile != "33TUN":
                     assert dataset.transform.c == west
+
+
+def test_that_bands_are_coded_as_the_agency_codes_them(archive: Path, truth: dict[str, Any]) -> None:
+    safe = archive / "archive" / f"{next(p['product_id'] for p in truth['products'] if not p['fault'])}.SAFE"
+    for band, side in (("B02_10m", 64), ("B05_20m", 32), ("SCL_20m", 32)):
+        (path,) = safe.glob(f"GRANULE/*/IMG_DATA/R*/*_{band}.jp2")
+        assert coding_of(path) == {
+            "tile": (side, side),
+            "progression": "LRCP",
+            "layers": 1,
+            "levels": 4,
+            "reversible": True,
+            "code_block": (64, 64),
+            "precincts": {(256, 256)},
+            "packet_lengths": True,
+        }
 
 
 def test_that_the_overlapping_tiles_have_the_same_truth_on_the_same_ground(archive: Path) -> None:
