@@ -47,7 +47,7 @@ _VERGE = np.array([len(CROPS)], np.int16)
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """One product and where its tile's patches lie: what a worker gets."""
 
     product: Product
@@ -98,10 +98,10 @@ def _fill(settings: ArchiveSettings, whole: Path, work: Path, key: dict[str, Any
     landscape = build_landscape(settings.seed, list(extents.values()), settings.parcel_median_ha)
     logger.info("landscape: %d patches, %d of them parcels", len(landscape), int((landscape["kind"] < len(CROPS)).sum()))
     for tile, grid in grids.items():
-        _write_patches(landscape, grid, work, whole / "truth" / f"class_{tile}.tif")
+        write_patches(landscape, grid, work, whole / "truth" / f"class_{tile}.tif")
     products = plan_products(settings)
     tasks = [
-        _Work(
+        Work(
             p,
             str(work / f"{p.name.tile}.npy"),
             str(work / f"{p.name.tile}.npz"),
@@ -129,7 +129,7 @@ def _fill(settings: ArchiveSettings, whole: Path, work: Path, key: dict[str, Any
     }
 
 
-def _run(tasks: list[_Work], workers: int) -> Iterator[dict[str, Any]]:
+def _run(tasks: list[Work], workers: int) -> Iterator[dict[str, Any]]:
     if workers == 1:
         yield from map(make_product, tasks)
         return
@@ -137,7 +137,7 @@ def _run(tasks: list[_Work], workers: int) -> Iterator[dict[str, Any]]:
         yield from pool.map(make_product, tasks)
 
 
-def _write_patches(landscape: geopandas.GeoDataFrame, grid: TileGrid, work: Path, truth: Path) -> None:
+def write_patches(landscape: geopandas.GeoDataFrame, grid: TileGrid, work: Path, truth: Path) -> None:
     """Rasters of the patches' rows (scratch) and of the true class, strip by strip."""
     local = landscape.to_crs(grid.crs)
     inside = local.cx[grid.bounds[0] : grid.bounds[2], grid.bounds[1] : grid.bounds[3]]
@@ -171,7 +171,7 @@ def _burn(shapes: Iterator[tuple[Polygon, int]], count: int, shape: tuple[int, i
     return np.asarray(rasterize(shapes, out_shape=shape, transform=transform, fill=0, dtype=np.int32), np.int32)
 
 
-def make_product(work: _Work) -> dict[str, Any]:
+def make_product(work: Work) -> dict[str, Any]:
     """Render, encode and write one product, then spoil it if that is planned. Runs in a worker.
 
     Returns:
