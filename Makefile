@@ -9,7 +9,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo study test unit check lock clean
+.PHONY: setup demo study bench test unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -23,6 +23,10 @@ demo: setup
 # Models x seeds, about an hour; `deploy/study.py --store` then puts the results into the docs.
 study: setup
 	@$(BIN)/python deploy/study.py
+
+# All benchmarks, some hours; `make bench ONLY=feed`, `make bench ONLY="extraction clouds" ARGS="--runs 3"`. See docs/speed.md.
+bench: setup
+	@$(BIN)/python -m benchmarks $(ONLY) $(if $(ARGS),-- $(ARGS))
 
 check: setup
 	$(BIN)/ruff format --check .

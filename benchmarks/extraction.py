@@ -1,0 +1,93 @@
+"""Extraction beside bare decoding: `extract_series` from table to table, and GDAL on the very tiles that it decodes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from benchmarks.baselines.decode import Job, decode_products
+from benchmarks.inputs import TileInput, draw_pixels, prepare
+from benchmarks.running import cores, main
+from benchmarks.tables import Work, extraction, tile_names, write_tables
+from benchmarks.timing import Lap, compare, interleave, timed
+from eespark.bands import BANDS
+from eespark.io import rasters
+from eespark.spark.observations import extract_series
+from eespark.spark.session import make_session
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is read: pixels a tile of each comparison, products of the tile, px of the tile and of its JPEG 2000 tiles."""
+
+    pixels: tuple[int, ...] = (1_000, 65_000, 1_000_000)
+    products: int = 4
+    size_px: int = 10_980
+    block_px: tuple[int, int] = (1024, 640)
+    runs: int = 5
+    warm_up: int = 1
+
+
+FULL = Sizes()
+TINY = Sizes(pixels=(50, 2_000), products=2, size_px=256, block_px=(64, 40), runs=1, warm_up=0)
+
+
+def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
+    """Rates in decoded megapixels a second, by pixels a tile."""
+    tile = prepare(root / "input", sizes.size_px, sizes.block_px)
+    spark = make_session("bench extraction")
+    with multiprocessing.get_context("spawn").Pool(cores()) as pool:
+        results = {str(pixels): _compare(spark, pool, tile, sizes, pixels, root / "scratch" / "extraction") for pixels in sizes.pixels}
+    return {"bits_per_pixel": tile.bits_per_pixel, "by_pixels": results}
+
+
+def _compare(spark: SparkSession, pool: Any, tile: TileInput, sizes: Sizes, pixels: int, folder: Path) -> dict[str, Any]:
+    print(f"{pixels} pixels a tile")
+    work = Work(tile_names(1), sizes.products, 0.0, *draw_pixels(tile.grid, pixels, pixels))
+    write_tables(spark, folder, tile, work)
+    jobs = [wanted_tiles(tile, work)] * sizes.products
+    sides = {"extract_series": lambda: extract(spark, folder), "decode_only": lambda: _decode(pool, jobs)}
+    laps = interleave(sides, sizes.runs, sizes.warm_up)
+    shutil.rmtree(folder)
+    return compare(laps, "extract_series", "decode_only", "Mpx decoded")
+
+
+def extract(spark: SparkSession, folder: Path) -> Lap:
+    """One run of the job's work into new tables; the time holds all of it, from packing the points to the last commit."""
+    settings = extraction(folder, "run")
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    seconds, told = timed(lambda: extract_series(spark, settings))
+    return Lap(seconds, told["pixels_decoded"] / 1e6, {"pixels_decoded": told["pixels_decoded"]})
+
+
+def _decode(pool: Any, jobs: list[list[Job]]) -> Lap:
+    seconds, pixels = timed(lambda: decode_products(pool, jobs))
+    return Lap(seconds, pixels / 1e6, {"pixels_decoded": pixels})
+
+
+def wanted_tiles(tile: TileInput, work: Work) -> list[Job]:
+    """The internal tiles that hold a pixel of a product without cloud, by band."""
+    jobs: list[Job] = []
+    for band in ("SCL", *BANDS):
+        path = tile.product["bands"][band]
+        info = rasters.raster_info(path)
+        rows, cols = (
+            rasters.companion_pixels(places, side, own) // block
+            for places, side, own, block in zip((work.rows, work.cols), tile.product["shape"], info.shape, info.block, strict=True)
+        )
+        windows = []
+        for row, col in np.unique(np.stack([rows, cols], axis=1), axis=0).tolist():
+            top, left = row * info.block[0], col * info.block[1]
+            windows.append((top, left, min(info.block[0], info.shape[0] - top), min(info.block[1], info.shape[1] - left)))
+        jobs.append((path, tuple(windows)))
+    return jobs
+
+
+if __name__ == "__main__":
+    main("extraction", FULL, TINY, measure)
