@@ -1,0 +1,64 @@
+"""Every benchmark runs at a tiny size, and its sides give the same result; nothing is timed here."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import clouds, extraction, feed, mapping, ranks, sampling, scaling
+from benchmarks.inputs import prepare
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of inputs and scratch that all of them share."""
+    folder = tmp_path_factory.mktemp("bench")
+    prepare(folder / "input", extraction.TINY.size_px, extraction.TINY.block_px)
+    return folder
+
+
+def test_that_extraction_decodes_the_tiles_of_the_bare_decoder(spark: Any, root: Path) -> None:
+    told = extraction.measure(extraction.TINY, root)["by_pixels"]
+    # 2,000 pixels of 256 x 256 lie in all tiles: nine bands whole, and the scene classes.
+    assert told["2000"]["result"] == {"pixels_decoded": 2 * (3 * 256**2 + 7 * 128**2)}
+    assert 0 < told["50"]["result"]["pixels_decoded"] <= told["2000"]["result"]["pixels_decoded"]
+
+
+def test_that_extraction_gives_what_a_script_over_whole_bands_gives(spark: Any, root: Path) -> None:
+    told = clouds.measure(clouds.TINY, root)
+    for share, one in told["by_cloud"].items():
+        assert one["result"].startswith("1000:"), share
+        assert one["pixels_decoded"]["extract_series"] <= one["pixels_decoded"]["whole_bands"]
+    saved = told["saved"]["0.4"]
+    assert saved["50"]["saved_tiles"]["median"] > saved["2000"]["saved_tiles"]["median"] >= 0
+
+
+def test_that_the_burn_and_both_pointwise_joins_find_the_same_pixels(spark: Any, root: Path) -> None:
+    told = sampling.measure(sampling.TINY, root)
+    assert told["by_baseline"]["points"]["result"] == told["by_baseline"]["points_broadcast"]["result"]
+    assert told["by_baseline"]["points"]["result"]["pixels"] == told["memory_by_parcels"]["60"]["pixels"] > 0
+
+
+def test_that_petastorm_and_memory_lead_to_the_same_weights(root: Path) -> None:
+    told = feed.measure(feed.TINY, root)["by_model"]
+    assert told["bilstm"]["result"] != told["cnn1d"]["result"]
+
+
+def test_that_ranks_and_one_process_do_as_many_steps(spark: Any, root: Path) -> None:
+    if importlib.util.find_spec("horovod") is None:
+        pytest.skip("Horovod is not built here")
+    assert ranks.measure(ranks.TINY, root)["result"] == {"series": 512, "steps": 16, "epochs": 2}
+
+
+def test_that_the_map_is_that_of_onnx_runtime_on_ready_series(spark: Any, root: Path) -> None:
+    told = mapping.measure(mapping.TINY, root)["by_model"]
+    assert all(one["result"]["mapped"] > 0 for one in told.values())
+
+
+def test_that_extraction_scales_over_tiles(spark: Any, root: Path) -> None:
+    told = scaling.measure(scaling.TINY, root)["by_tiles"]
+    assert list(told) == ["1", "2"]
+    assert told["2"]["observation_bytes"]["median"] > told["1"]["observation_bytes"]["median"]
