@@ -14,12 +14,11 @@ from pyspark.sql import SparkSession
 
 from benchmarks.baselines.whole_bands import read_products
 from benchmarks.inputs import SEED, TileInput, cloud_mask, draw_pixels, jp2_tiles, prepare
-from benchmarks.running import cores, main
+from benchmarks.running import cores, main, session
 from benchmarks.tables import Work, content_hash, extraction, product_rows, tile_names, write_tables
 from benchmarks.timing import Lap, compare, interleave, spread, timed
 from eespark.bands import BANDS, RESOLUTION_M
 from eespark.spark.observations import extract_series
-from eespark.spark.session import make_session
 from eespark.synthetic.noise import subseed
 
 
@@ -46,7 +45,7 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     """Shares of JPEG 2000 tiles and pixels that are not decoded, and rates in products a second, by cloud share."""
     tile = prepare(root / "input", sizes.size_px, sizes.block_px)
     saved = {str(share): saved_tiles(tile, sizes, share) for share in sizes.clouds if share}
-    spark = make_session("bench clouds")
+    spark = session("clouds")
     with multiprocessing.get_context("spawn").Pool(cores()) as pool:
         results = {str(share): _compare(spark, pool, tile, sizes, share, root / "scratch" / "clouds") for share in sizes.clouds}
     return {"saved": saved, "by_cloud": results}

@@ -13,13 +13,12 @@ from pyspark.sql import SparkSession
 
 from benchmarks.baselines.decode import Job, decode_products
 from benchmarks.inputs import TileInput, draw_pixels, prepare
-from benchmarks.running import cores, main
+from benchmarks.running import cores, main, session
 from benchmarks.tables import Work, extraction, tile_names, write_tables
 from benchmarks.timing import Lap, compare, interleave, timed
 from eespark.bands import BANDS
 from eespark.io import rasters
 from eespark.spark.observations import extract_series
-from eespark.spark.session import make_session
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ TINY = Sizes(pixels=(50, 2_000), products=2, size_px=256, block_px=(64, 40), run
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     """Rates in decoded megapixels a second, by pixels a tile."""
     tile = prepare(root / "input", sizes.size_px, sizes.block_px)
-    spark = make_session("bench extraction")
+    spark = session("extraction")
     with multiprocessing.get_context("spawn").Pool(cores()) as pool:
         results = {str(pixels): _compare(spark, pool, tile, sizes, pixels, root / "scratch" / "extraction") for pixels in sizes.pixels}
     return {"bits_per_pixel": tile.bits_per_pixel, "by_pixels": results}

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from benchmarks.baselines import onnx_rate
 from benchmarks.inputs import SEED
-from benchmarks.running import cores, main
+from benchmarks.running import cores, main, session
 from benchmarks.timing import Lap, compare, interleave, timed
 from benchmarks.training_sets import write_set
 from eespark.grid import Block
@@ -30,7 +30,6 @@ from eespark.spark.catalog import ScanSettings, scan_archive
 from eespark.spark.map_blocks import tile_dates
 from eespark.spark.map_settings import MapSettings
 from eespark.spark.maps import predict_map
-from eespark.spark.session import make_session
 from eespark.spark.tables import open_table
 from eespark.synthetic.archive import make_archive
 from eespark.synthetic.region import UNLABELLED
@@ -60,7 +59,7 @@ TINY = Sizes(size_px=(128,), map_block_px=(64,), dates=8, block_px=(64, 40), run
 
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     """Rates in thousand pixels a second, by network."""
-    spark, results = make_session("bench mapping"), {}
+    spark, results = session("mapping"), {}
     for name, size_px, map_block_px in zip(MODELS, sizes.size_px, sizes.map_block_px, strict=False):
         print(name)
         folder = root / "scratch" / f"mapping-{name}"

@@ -10,12 +10,11 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from benchmarks.feed import AUGMENT, MODELS
-from benchmarks.running import main
+from benchmarks.running import main, session
 from benchmarks.timing import Lap, compare, interleave
 from benchmarks.training_sets import write_set
 from eespark.io.storage import read_manifest
 from eespark.launch import launch
-from eespark.spark.session import make_session
 from eespark.train.fit import fit_rank
 from eespark.train.settings import AugmentSettings, FitSettings, ModelSettings, TrainSettings
 from eespark.train.shards import steps_an_epoch
@@ -46,7 +45,7 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     folder = root / "scratch" / "ranks"
     shutil.rmtree(folder, ignore_errors=True)
     write_set(folder / "set", sizes.rows, sizes.rows_per_group, sizes.times)
-    spark = make_session("bench ranks")
+    spark = session("ranks")
     scores: dict[str, list[float]] = {"ranks": [], "one_process": []}
 
     def side(name: str, processes: int) -> Lap:

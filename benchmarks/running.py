@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rasterio
+from pyspark.sql import SparkSession
 
 from eespark.io.storage import write_json
+from eespark.spark.session import make_session
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
@@ -60,6 +62,11 @@ def main(name: str, full: S, tiny: S, measure: Callable[[S, Path], dict[str, Any
     target = BUILD / f"{name}{'.tiny' if is_tiny else ''}.json"
     write_json(str(target), content)
     print(f"bench: {target}")
+
+
+def session(name: str) -> SparkSession:
+    """A session as for long jobs: the JVM compiles what runs for minutes, as on the executors of a cluster."""
+    return make_session(f"bench {name}", os.environ.get("EESPARK_SPARK_CONF", ROOT / "deploy" / "conf" / "spark-machine.conf"))
 
 
 def machine() -> dict[str, Any]:

@@ -16,13 +16,12 @@ from pyspark.sql import functions as F
 from benchmarks.baselines.pointwise import pure_pixels_by_points
 from benchmarks.inputs import prepare
 from benchmarks.processes import peak_mb, spark_workers
-from benchmarks.running import cores, main
+from benchmarks.running import cores, main, session
 from benchmarks.timing import Lap, compare, interleave, timed
 from eespark.geometry import accurate_transformer, reproject
 from eespark.grid import TileGrid, square_bounds
 from eespark.spark.blocks import LABEL_CRS, block_table, eroded_polygons, label_blocks, pure_pixels
 from eespark.spark.point_samples import burn_by_points
-from eespark.spark.session import make_session
 
 ERODE_M = 5.0
 
@@ -48,7 +47,7 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     """Rates in thousand parcels a second, and the peak memory of the Python workers by number of parcels."""
     tile = prepare(root / "input", sizes.size_px, sizes.block_px)
     inside = _inside(tile.parcels, tile.grid)
-    spark = make_session("bench sampling")
+    spark = session("sampling")
     memory = {str(count): _memory(spark, inside, tile.grid, count, sizes.burn_px, root / "scratch") for count in sizes.memory_parcels}
     print(f"{sizes.parcels} parcels")
     labels = _labels(spark, inside, sizes.parcels, root / "scratch")

@@ -12,11 +12,10 @@ from pyspark.sql import SparkSession
 
 from benchmarks.inputs import TileInput, draw_pixels, prepare
 from benchmarks.processes import peak_mb, reset_peak, spark_jvms
-from benchmarks.running import main
+from benchmarks.running import main, session
 from benchmarks.tables import Work, extraction, tile_names, write_tables
 from benchmarks.timing import Lap, interleave, spread, timed
 from eespark.spark.observations import extract_series
-from eespark.spark.session import make_session
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ TINY = Sizes(tiles=(1, 2), pixels=500, size_px=256, block_px=(64, 40), runs=1, w
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     """Seconds a tile and memory of the driver by number of tiles, and bytes of observations."""
     tile = prepare(root / "input", sizes.size_px, sizes.block_px)
-    spark = make_session("bench scaling")
+    spark = session("scaling")
     told: dict[str, list[dict[str, float]]] = {str(count): [] for count in sizes.tiles}
     folders = {count: root / "scratch" / f"scaling-{count}" for count in sizes.tiles}
     for count, folder in folders.items():
