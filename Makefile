@@ -24,7 +24,7 @@ demo: setup
 study: setup
 	@$(BIN)/python deploy/study.py
 
-# All benchmarks, some hours; `make bench ONLY=feed`, `make bench ONLY="extraction clouds" ARGS="--runs 3"`. See docs/speed.md.
+# All benchmarks, some hours; `make bench ONLY=feed`, `make bench ONLY="extraction clouds" ARGS="--runs 3"`. Results go to build/bench.
 bench: setup
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(ARGS),-- $(ARGS))
 
