@@ -77,7 +77,7 @@ def test_that_a_file_that_is_no_mapping_is_refused_with_an_option_too(tmp_path: 
 
 
 def test_that_scan_archive_takes_a_stac_folder(tmp_path: Path) -> None:
-    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "a.SAFE").mkdir(parents=True)
     file = tmp_path / "settings.yaml"
     file.write_text(f"archive: {tmp_path}/archive\nproducts: {tmp_path}/products\nsummary: {tmp_path}/summary.json\n")
 
@@ -94,7 +94,7 @@ def test_that_scan_archive_takes_a_stac_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["products", "stac"])
 @pytest.mark.parametrize("place", ["archive", "archive/x"])
 def test_that_nothing_may_be_written_into_the_archive(tmp_path: Path, key: str, place: str) -> None:
-    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "a.SAFE").mkdir(parents=True)
     paths = {"archive": str(tmp_path / "archive"), "products": str(tmp_path / "archives"), "summary": str(tmp_path / "s.json")}
     check_scan(ScanSettings.model_validate(paths))
     with pytest.raises(FormatError, match=rf"{key} \(.*\) must not lie inside the archive"):
