@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from benchmarks.baselines.whole_bands import read_products
 from benchmarks.inputs import SEED, TileInput, cloud_mask, draw_pixels, jp2_tiles, prepare
-from benchmarks.running import cores, main, session
+from benchmarks.running import TINY_TILE, TileSizes, cores, main, session
 from benchmarks.tables import Work, content_hash, extraction, product_rows, tile_names, write_tables
 from benchmarks.timing import Lap, compare, interleave, spread, timed
 from eespark.bands import BANDS, RESOLUTION_M
@@ -23,22 +23,18 @@ from eespark.synthetic.noise import subseed
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Pixels a tile of the counts and of the timed runs, products of the tile, cloud shares, masks a share, px of tile and JP2 tiles."""
+class Sizes(TileSizes):
+    """Pixels a tile of the counts and of the timed runs, products of the tile, cloud shares, masks a share."""
 
     counted_pixels: tuple[int, ...] = (1_000, 65_000, 1_000_000)
     timed_pixels: int = 65_000
     products: int = 2
-    clouds: tuple[float, ...] = (0.0, 0.4, 0.6)
+    clouds: tuple[float, ...] = (0.4, 0.6)
     masks: int = 5
-    size_px: int = 10_980
-    block_px: tuple[int, int] = (1024, 640)
-    runs: int = 5
-    warm_up: int = 1
 
 
 FULL = Sizes()
-TINY = Sizes(counted_pixels=(50, 2_000), timed_pixels=500, clouds=(0.0, 0.4), masks=2, size_px=256, block_px=(64, 40), runs=1, warm_up=0)
+TINY = Sizes(counted_pixels=(50, 2_000), timed_pixels=500, clouds=(0.0, 0.4), masks=2, **TINY_TILE)
 
 
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:

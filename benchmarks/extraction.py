@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from benchmarks.baselines.decode import Job, decode_products
 from benchmarks.inputs import TileInput, draw_pixels, prepare
-from benchmarks.running import cores, main, session
+from benchmarks.running import TINY_TILE, TileSizes, cores, main, session
 from benchmarks.tables import Work, extraction, tile_names, write_tables
 from benchmarks.timing import Lap, compare, interleave, timed
 from eespark.bands import BANDS
@@ -22,39 +22,46 @@ from eespark.spark.observations import extract_series
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is read: pixels a tile of each comparison, products of the tile, px of the tile and of its JPEG 2000 tiles."""
+class Sizes(TileSizes):
+    """How much is read: pixels a tile of each comparison, and products of the tile."""
 
     pixels: tuple[int, ...] = (1_000, 65_000, 1_000_000)
-    products: int = 4
-    size_px: int = 10_980
-    block_px: tuple[int, int] = (1024, 640)
-    runs: int = 5
-    warm_up: int = 1
+    products: int = 2
 
 
 FULL = Sizes()
-TINY = Sizes(pixels=(50, 2_000), products=2, size_px=256, block_px=(64, 40), runs=1, warm_up=0)
+TINY = Sizes(pixels=(50, 2_000), **TINY_TILE)
 
 
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
-    """Rates in decoded megapixels a second, by pixels a tile."""
+    """Rates in decoded megapixels a second, by pixels a tile.
+
+    Densities that touch the same JPEG 2000 tiles, as the larger ones do, share the laps that only decode them.
+    """
     tile = prepare(root / "input", sizes.size_px, sizes.block_px)
     spark = session("extraction")
+    folder = root / "scratch" / "extraction"
+    works = {pixels: Work(tile_names(1), sizes.products, 0.0, *draw_pixels(tile.grid, pixels, pixels)) for pixels in sizes.pixels}
+    for pixels, work in works.items():
+        write_tables(spark, folder / str(pixels), tile, work)
+    alike: dict[tuple[Job, ...], list[int]] = {}
+    for pixels, work in works.items():
+        alike.setdefault(tuple(wanted_tiles(tile, work)), []).append(pixels)
+    results: dict[str, Any] = {}
     with multiprocessing.get_context("spawn").Pool(cores()) as pool:
-        results = {str(pixels): _compare(spark, pool, tile, sizes, pixels, root / "scratch" / "extraction") for pixels in sizes.pixels}
+        for jobs, members in alike.items():
+            print(f"{members} pixels a tile")
+            results |= _compare(spark, pool, [list(jobs)] * sizes.products, {str(n): folder / str(n) for n in members}, sizes)
+    shutil.rmtree(folder)
     return {"bits_per_pixel": tile.bits_per_pixel, "by_pixels": results}
 
 
-def _compare(spark: SparkSession, pool: Any, tile: TileInput, sizes: Sizes, pixels: int, folder: Path) -> dict[str, Any]:
-    print(f"{pixels} pixels a tile")
-    work = Work(tile_names(1), sizes.products, 0.0, *draw_pixels(tile.grid, pixels, pixels))
-    write_tables(spark, folder, tile, work)
-    jobs = [wanted_tiles(tile, work)] * sizes.products
-    sides = {"extract_series": lambda: extract(spark, folder), "decode_only": lambda: _decode(pool, jobs)}
-    laps = interleave(sides, sizes.runs, sizes.warm_up)
-    shutil.rmtree(folder)
-    return compare(laps, "extract_series", "decode_only", "Mpx decoded")
+def _compare(spark: SparkSession, pool: Any, jobs: list[list[Job]], folders: dict[str, Path], sizes: Sizes) -> dict[str, Any]:
+    # A lambda for each folder, not for the last one.
+    sides = {name: (lambda folder=folder: extract(spark, folder)) for name, folder in folders.items()}
+    laps = interleave({**sides, "decode_only": lambda: _decode(pool, jobs)}, sizes.runs, sizes.warm_up)
+    named = {name: {"extract_series": laps[name], "decode_only": laps["decode_only"]} for name in folders}
+    return {name: compare(one, "extract_series", "decode_only", "Mpx decoded") for name, one in named.items()}
 
 
 def extract(spark: SparkSession, folder: Path) -> Lap:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.baselines.in_memory import keep, replay
-from benchmarks.running import main
+from benchmarks.running import Repeats, main
 from benchmarks.timing import Lap, compare, interleave, spread, timed
 from benchmarks.training_sets import write_set
 from eespark.io.storage import read_manifest
@@ -30,15 +30,13 @@ AUGMENT = {"temporal_dropout": 0.1, "time_warp_days": 5, "band_gain": 0.03, "ban
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(Repeats):
     """Series of an epoch and of a row group, dates of a series, series of a step."""
 
     rows: int = 49_152
     rows_per_group: int = 2_048
     times: int = 36
     batch: int = 128
-    runs: int = 5
-    warm_up: int = 1
 
 
 FULL = Sizes()

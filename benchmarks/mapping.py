@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from benchmarks.baselines import onnx_rate
 from benchmarks.inputs import SEED
-from benchmarks.running import cores, main, session
+from benchmarks.running import Repeats, cores, main, session
 from benchmarks.timing import Lap, compare, interleave, timed
 from benchmarks.training_sets import write_set
 from eespark.grid import Block
@@ -42,15 +42,13 @@ MIN_CLEAR, BATCH = 5, 512
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(Repeats):
     """px of the mapped tile and of a block of the first, second, ... network of MODELS, dates, px of JPEG 2000 tiles."""
 
-    size_px: tuple[int, ...] = (2_048, 1_024)
-    map_block_px: tuple[int, ...] = (1_024, 512)
+    size_px: tuple[int, ...] = (2_048, 512)
+    map_block_px: tuple[int, ...] = (1_024, 256)
     dates: int = 24
     block_px: tuple[int, int] = (1024, 640)
-    runs: int = 5
-    warm_up: int = 1
 
 
 FULL = Sizes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ TILE_PX = 10_980
 
 def project(told: Told) -> str:
     """A table of core-hours and GB by step; empty where no step was measured on whole tiles."""
-    lines = [line for line in (_sampling(told), _extraction(told), *_maps(told), _archive(told), _observations(told)) if line]
+    lines = [line for line in (_sampling(told), *_extraction(told), *_maps(told), _archive(told), _observations(told)) if line]
     if not lines:
         return ""
     body = "\n".join(f"| {' | '.join(line)} |" for line in [("step", *CASES), *[("---",) * (1 + len(CASES))], *lines])
@@ -34,14 +35,14 @@ def _sampling(told: Told) -> tuple[str, ...] | None:
     return (f"pure pixels of {last['parcels']:,} parcels a tile, core-hours", *(f"{tiles * hours:.2f}" for tiles, _ in CASES.values()))
 
 
-def _extraction(told: Told) -> tuple[str, ...] | None:
-    one = _whole(told, "scaling")
-    if one is None:
-        return None
-    _, most = _most_tiles(one)
-    hours = most["seconds_per_tile"]["median"] * one["machine"]["cores"] / one["results"]["products_per_tile"] / 3600
-    text = f"extraction at {one['sizes']['pixels']:,} pixels a tile, core-hours"
-    return (text, *(f"{tiles * dates * hours:,.0f}" for tiles, dates in CASES.values()))
+def _extraction(told: Told) -> list[tuple[str, ...]]:
+    one = _whole(told, "extraction")
+    lines = []
+    for pixels, laps in sorted(one["results"]["by_pixels"].items(), key=lambda item: int(item[0])) if one is not None else ():
+        hours = statistics.median(laps["seconds"][laps["ours"]]) * one["machine"]["cores"] / one["sizes"]["products"] / 3600
+        text = f"extraction at {int(pixels):,} pixels a tile, core-hours"
+        lines.append((text, *(f"{tiles * dates * hours:,.0f}" for tiles, dates in CASES.values())))
+    return lines
 
 
 def _maps(told: Told) -> list[tuple[str, ...]]:
@@ -65,7 +66,7 @@ def _observations(told: Told) -> tuple[str, ...] | None:
         return None
     tiles, most = _most_tiles(one)
     size = most["observation_bytes"]["median"] / tiles / one["results"]["products_per_tile"]
-    return _gigabytes("observations, GB", size)
+    return _gigabytes(f"observations of {one['sizes']['pixels']:,} pixels a tile, GB", size)
 
 
 def _most_tiles(scaling: Told) -> tuple[int, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from benchmarks import feed
 from benchmarks.feed import AUGMENT, MODELS
 from benchmarks.running import main, session
 from benchmarks.timing import Lap, compare, interleave
@@ -23,17 +24,11 @@ LEARNING_RATE = 0.002
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Series of an epoch and of a row group, dates of a series, series of a step of all processes together, epochs, processes."""
+class Sizes(feed.Sizes):
+    """Epochs and processes, and those of the feed; its batch is that of all processes together."""
 
-    rows: int = 49_152
-    rows_per_group: int = 2_048
-    times: int = 36
-    batch: int = 128
     epochs: int = 3
     processes: int = 2
-    runs: int = 5
-    warm_up: int = 1
 
 
 FULL = Sizes()

@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +34,26 @@ _PACKAGES = (
     "onnxruntime",
 )
 S = TypeVar("S")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """How often each side runs: counted laps, and laps before them that do not count."""
+
+    runs: int = 5
+    warm_up: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileSizes(Repeats):
+    """px of the side of a tile at 10 m, and of its JPEG 2000 tiles at 10 m and 20 m; these are the agency's."""
+
+    size_px: int = 10_980
+    block_px: tuple[int, int] = (1024, 640)
+
+
+# What a run needs so that it only shows that all works.
+TINY_TILE: dict[str, Any] = {"size_px": 256, "block_px": (64, 40), "runs": 1, "warm_up": 0}
 
 
 def main(name: str, full: S, tiny: S, measure: Callable[[S, Path], dict[str, Any]]) -> None:

@@ -16,31 +16,26 @@ from pyspark.sql import functions as F
 from benchmarks.baselines.pointwise import pure_pixels_by_points
 from benchmarks.inputs import prepare
 from benchmarks.processes import peak_mb, spark_workers
-from benchmarks.running import cores, main, session
+from benchmarks.running import TINY_TILE, TileSizes, cores, main, session
 from benchmarks.timing import Lap, compare, interleave, timed
 from eespark.geometry import accurate_transformer, reproject
 from eespark.grid import TileGrid, square_bounds
 from eespark.spark.blocks import LABEL_CRS, block_table, eroded_polygons, label_blocks, pure_pixels
-from eespark.spark.point_samples import burn_by_points
 
 ERODE_M = 5.0
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Parcels of the comparison and of the look at memory, px of the tile, of its blocks and of its JPEG 2000 tiles."""
+class Sizes(TileSizes):
+    """Parcels of the comparison and of the look at memory, px of a block."""
 
     parcels: int = 60_000
     memory_parcels: tuple[int, ...] = (6_000, 60_000, 600_000)
     burn_px: int = 512
-    size_px: int = 10_980
-    block_px: tuple[int, int] = (1024, 640)
-    runs: int = 5
-    warm_up: int = 1
 
 
 FULL = Sizes()
-TINY = Sizes(parcels=60, memory_parcels=(30, 60), burn_px=96, size_px=256, block_px=(64, 40), runs=1, warm_up=0)
+TINY = Sizes(parcels=60, memory_parcels=(30, 60), burn_px=96, **TINY_TILE)
 
 
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
@@ -53,12 +48,10 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     labels = _labels(spark, inside, sizes.parcels, root / "scratch")
     sides = {
         "burn": lambda: _lap(burnt(spark, labels, tile.grid, sizes.burn_px), sizes.parcels),
-        "points": lambda: _lap(by_points(spark, labels, tile.grid, sizes.burn_px), sizes.parcels),
-        "points_broadcast": lambda: _lap(by_broadcast(spark, labels, tile.grid), sizes.parcels),
+        "points": lambda: _lap(by_points(spark, labels, tile.grid), sizes.parcels),
     }
     laps = interleave(sides, sizes.runs, sizes.warm_up)
-    compared = {name: compare(laps, "burn", name, "thousand parcels") for name in ("points", "points_broadcast")}
-    return {"memory_by_parcels": memory, "by_baseline": compared}
+    return {"memory_by_parcels": memory, **compare(laps, "burn", "points", "thousand parcels")}
 
 
 def burnt(spark: SparkSession, labels: DataFrame, grid: TileGrid, burn_px: int) -> DataFrame:
@@ -66,12 +59,7 @@ def burnt(spark: SparkSession, labels: DataFrame, grid: TileGrid, burn_px: int) 
     return pure_pixels(label_blocks(labels, block_table(spark, [grid], burn_px)), "cell", ERODE_M, {})
 
 
-def by_points(spark: SparkSession, labels: DataFrame, grid: TileGrid, burn_px: int) -> DataFrame:
-    """As `draw_samples` finds them with `method: points`."""
-    return burn_by_points(spark, label_blocks(labels, block_table(spark, [grid], burn_px)), "cell", ERODE_M, {})
-
-
-def by_broadcast(spark: SparkSession, labels: DataFrame, grid: TileGrid) -> DataFrame:
+def by_points(spark: SparkSession, labels: DataFrame, grid: TileGrid) -> DataFrame:
     """By the baseline, from the same parcels drawn in by the same function."""
     crs = grid.crs
 

@@ -1,10 +1,10 @@
-"""Extraction of more and more tiles: seconds a tile, and what the driver holds. The largest run gives costs to project from."""
+"""Extraction of more and more tiles: seconds a tile, and what the driver holds. Bytes are there to project from."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,24 @@ from pyspark.sql import SparkSession
 
 from benchmarks.inputs import TileInput, draw_pixels, prepare
 from benchmarks.processes import peak_mb, reset_peak, spark_jvms
-from benchmarks.running import main, session
+from benchmarks.running import TINY_TILE, TileSizes, main, session
 from benchmarks.tables import Work, extraction, tile_names, write_tables
 from benchmarks.timing import Lap, interleave, spread, timed
 from eespark.spark.observations import extract_series
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Numbers of tiles, products and pixels of each, px of a tile and of its JPEG 2000 tiles."""
+class Sizes(TileSizes):
+    """Numbers of tiles, products and pixels of each, and px of the square in each tile's corner where the pixels lie."""
 
     tiles: tuple[int, ...] = (1, 2, 4, 8)
     products: int = 2
     pixels: int = 65_000
-    size_px: int = 10_980
-    block_px: tuple[int, int] = (1024, 640)
-    runs: int = 5
-    warm_up: int = 1
+    ground_px: int = 5_120
 
 
 FULL = Sizes()
-TINY = Sizes(tiles=(1, 2), pixels=500, size_px=256, block_px=(64, 40), runs=1, warm_up=0)
+TINY = Sizes(tiles=(1, 2), pixels=500, ground_px=128, **TINY_TILE)
 
 
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
@@ -61,7 +58,8 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
 
 
 def _work(tile: TileInput, sizes: Sizes, tiles: int) -> Work:
-    return Work(tile_names(tiles), sizes.products, 0.0, *draw_pixels(tile.grid, sizes.pixels, sizes.pixels))
+    ground = replace(tile.grid, rows=sizes.ground_px, cols=sizes.ground_px)
+    return Work(tile_names(tiles), sizes.products, 0.0, *draw_pixels(ground, sizes.pixels, sizes.pixels))
 
 
 def _extract(spark: SparkSession, folder: Path, tiles: int) -> tuple[Lap, dict[str, float]]:
