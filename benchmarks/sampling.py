@@ -31,7 +31,7 @@ class Sizes(TileSizes):
 
     parcels: int = 60_000
     memory_parcels: tuple[int, ...] = (6_000, 60_000, 600_000)
-    burn_px: int = 512
+    burn_px: int = 1024
 
 
 FULL = Sizes()

@@ -41,7 +41,7 @@ class DrawSettings(JobSettings):
     max_per_parcel: Annotated[int | None, Field(ge=1, description="expected pixels of one parcel at most")] = None
     purity: Annotated[Rule, Field(description="cell: the whole 20 m cell inside; centre: the 10 m centre")] = "cell"
     erode_m: Annotated[float, Field(ge=0, description="m by which parcels are drawn in")] = 5.0
-    block_px: Annotated[int, Field(ge=64, description="px; block of a tile that one task burns")] = 512
+    block_px: Annotated[int, Field(ge=64, description="px; block of a tile that one task burns")] = 1024
     split_block_m: Annotated[float, Field(gt=0, description="m; ground block that is never divided between parts")] = 10_000.0
     split_shares: Annotated[dict[str, Share], Field(description="part -> share of the parcels")] = {
         "train": 0.7,
