@@ -1,4 +1,4 @@
-"""Pure pixels of parcels on a tile: the join of parcels with blocks and the burn, beside the join of parcels with every cell."""
+"""Pure pixels of parcels on a tile: the join of parcels with blocks and the burn, beside the join of parcels with every pixel or cell."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from benchmarks.inputs import prepare
 from benchmarks.processes import peak_mb, spark_workers
 from benchmarks.running import TINY_TILE, TileSizes, cores, main, session
 from benchmarks.timing import Lap, compare, interleave, timed
+from eespark.burn import Rule
 from eespark.geometry import accurate_transformer, reproject
 from eespark.grid import TileGrid, square_bounds
 from eespark.spark.blocks import LABEL_CRS, block_table, eroded_polygons, label_blocks, pure_pixels
@@ -44,22 +45,25 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     inside = _inside(tile.parcels, tile.grid)
     spark = session("sampling")
     memory = {str(count): _memory(spark, inside, tile.grid, count, sizes.burn_px, root / "scratch") for count in sizes.memory_parcels}
-    print(f"{sizes.parcels} parcels")
     labels = _labels(spark, inside, sizes.parcels, root / "scratch")
+    return {"memory_by_parcels": memory, "by_rule": {rule: _compare(spark, labels, tile.grid, sizes, rule) for rule in ("centre", "cell")}}
+
+
+def _compare(spark: SparkSession, labels: DataFrame, grid: TileGrid, sizes: Sizes, rule: Rule) -> dict[str, Any]:
+    print(f"{sizes.parcels} parcels, {rule}")
     sides = {
-        "burn": lambda: _lap(burnt(spark, labels, tile.grid, sizes.burn_px), sizes.parcels),
-        "points": lambda: _lap(by_points(spark, labels, tile.grid), sizes.parcels),
+        "burn": lambda: _lap(burnt(spark, labels, grid, sizes.burn_px, rule), sizes.parcels),
+        "points": lambda: _lap(by_points(spark, labels, grid, rule), sizes.parcels),
     }
-    laps = interleave(sides, sizes.runs, sizes.warm_up)
-    return {"memory_by_parcels": memory, **compare(laps, "burn", "points", "thousand parcels")}
+    return compare(interleave(sides, sizes.runs, sizes.warm_up), "burn", "points", "thousand parcels")
 
 
-def burnt(spark: SparkSession, labels: DataFrame, grid: TileGrid, burn_px: int) -> DataFrame:
-    """As `draw_samples` finds them: range join of labels with blocks, then the burn of each block in a task."""
-    return pure_pixels(label_blocks(labels, block_table(spark, [grid], burn_px)), "cell", ERODE_M, {})
+def burnt(spark: SparkSession, labels: DataFrame, grid: TileGrid, burn_px: int, rule: Rule) -> DataFrame:
+    """As `draw_samples` finds them: join of labels with blocks, then the burn of each block in a task."""
+    return pure_pixels(label_blocks(labels, block_table(spark, [grid], burn_px)), rule, ERODE_M, {})
 
 
-def by_points(spark: SparkSession, labels: DataFrame, grid: TileGrid) -> DataFrame:
+def by_points(spark: SparkSession, labels: DataFrame, grid: TileGrid, rule: Rule) -> DataFrame:
     """By the baseline, from the same parcels drawn in by the same function."""
     crs = grid.crs
 
@@ -69,12 +73,12 @@ def by_points(spark: SparkSession, labels: DataFrame, grid: TileGrid) -> DataFra
             yield batch[["label_id", "class_id"]].assign(polygon=shapes)
 
     parcels = labels.mapInPandas(draw_in, "label_id string, class_id int, polygon binary")
-    return pure_pixels_by_points(spark, parcels, grid, 2, 64 * cores())
+    return pure_pixels_by_points(spark, parcels, grid, 2 if rule == "cell" else 1, 64 * cores())
 
 
 def _lap(pixels: DataFrame, parcels: int) -> Lap:
     columns = ("label_id", "class_id", "row", "col")
-    content = pixels.agg(F.count("*"), F.sum(F.xxhash64(*columns).cast("decimal(38,0)")))
+    content = pixels.agg(F.count("*"), F.sum(F.xxhash64(*columns).bitwiseAND(0xFFFFFFFF)))
     seconds, row = timed(content.head)
     return Lap(seconds, parcels / 1e3, {"pixels": row[0], "hash": str(row[1])})
 
@@ -83,7 +87,7 @@ def _memory(spark: SparkSession, inside: geopandas.GeoDataFrame, grid: TileGrid,
     """Peak of the largest worker so far; counts go up, so that a worker that stays as large has not grown by them."""
     known = min(count, len(inside))
     labels = _labels(spark, inside, known, scratch)
-    seconds, pixels = timed(burnt(spark, labels, grid, burn_px).count)
+    seconds, pixels = timed(burnt(spark, labels, grid, burn_px, "cell").count)
     return {
         "parcels": known,
         "pixels": pixels,

@@ -38,7 +38,8 @@ def test_that_extraction_gives_what_a_script_over_whole_bands_gives(spark: Any, 
 
 def test_that_the_burn_and_the_pointwise_join_find_the_same_pixels(spark: Any, root: Path) -> None:
     told = sampling.measure(sampling.TINY, root)
-    assert told["result"]["pixels"] == told["memory_by_parcels"]["60"]["pixels"] > 0
+    cells, centres = (told["by_rule"][rule]["result"]["pixels"] for rule in ("cell", "centre"))
+    assert centres > cells == told["memory_by_parcels"]["60"]["pixels"] > 0
 
 
 def test_that_petastorm_and_memory_lead_to_the_same_weights(root: Path) -> None:
