@@ -144,7 +144,7 @@ def load_legend(name: str) -> Legend:
         MissingError: No such legend.
         FormatError: Class ids that repeat, codes that map to a class that does not exist, or to none without a reason.
     """
-    content = _read(name, "classes")
+    content = read_legend_file(name, "classes")
     classes = tuple(LegendClass(int(c["id"]), str(c["name"]), str(c["colour"])) for c in content["classes"])
     ids = [c.class_id for c in classes]
     if len(set(ids)) != len(ids):
@@ -175,7 +175,7 @@ def load_crosswalk(name: str) -> Crosswalk:
         MissingError: No such crosswalk.
         FormatError: Its classes are not those of the two legends it names.
     """
-    content = _read(name, "target")
+    content = read_legend_file(name, "target")
     by_class = {int(k): tuple(int(i) for i in v) for k, v in content["classes"].items()}
     source, target = (load_legend(str(content[end]).split("@")[0]) for end in ("source", "target"))
     for legend, end, used in ((source, "source", set(by_class)), (target, "target", {i for v in by_class.values() for i in v})):
@@ -189,7 +189,7 @@ def load_crosswalk(name: str) -> Crosswalk:
 
 def load_hcat() -> dict[str, str]:
     """HCAT codes that the lists use -> a plain English label."""
-    return {str(code): str(label) for code, label in _read("hcat", "labels")["labels"].items()}
+    return {str(code): str(label) for code, label in read_legend_file("hcat", "labels")["labels"].items()}
 
 
 def load_codes(name: str) -> CodeList:
@@ -199,7 +199,7 @@ def load_codes(name: str) -> CodeList:
         MissingError: No such list.
         FormatError: HCAT codes that are not ten digits.
     """
-    content = _read(name, "codes")
+    content = read_legend_file(name, "codes")
     by_code = {str(code): _codes(entry["hcat"]) for code, entry in content["codes"].items()}
     by_name = {_fold(str(n)): _codes(hcat) for n, hcat in content.get("names", {}).items()}
     by_name |= {_fold(str(e["name"])): _codes(e["hcat"]) for e in content["codes"].values() if e.get("name")}
@@ -220,7 +220,12 @@ def _fold(name: str | None) -> str:
     return " ".join((name or "").casefold().split())
 
 
-def _read(name: str, needed: str) -> dict[str, Any]:
+def read_legend_file(name: str, needed: str) -> dict[str, Any]:
+    """The content of `eespark/legends/<name>.yaml`.
+
+    Raises:
+        MissingError: There is none, or it lacks the key that is needed.
+    """
     folder = resources.files("eespark.legends")
     file = folder / f"{name}.yaml"
     if not file.is_file():

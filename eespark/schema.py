@@ -52,16 +52,21 @@ PRODUCTS: Final = Table(
         _C("kind", "string", "safe, zip or stac"),
         _C("mission", "string", "S2A, S2B, S2C, S1A, ...", True),
         _C("level", "string", "L1C, L2A, GRD", True),
-        _C("tile", "string", "MGRS tile without the leading T", True),
+        _C("tile", "string", "MGRS tile without the leading T; null for scenes of Sentinel-1", True),
         _C("sensing_time", "timestamp", "UTC", True),
         _C("relative_orbit", "int", "1..143", True),
         _C("baseline", "string", "processing baseline as NN.NN", True),
-        _C("datastrip", "string", "identifier of the datastrip, which tells halves of a tile-date apart", True),
+        _C("datastrip", "string", "identifier of the datastrip, which tells halves of a tile-date apart; datatake of Sentinel-1", True),
         _C("footprint", "binary", "WKB, EPSG:4326", True),
         _C("crs", "string", "of the rasters, as EPSG:n", True),
-        _C("transform", "array<double>", "m; a b c d e f of the 10 m grid (or the finest that exists)", True),
-        _C("shape", "array<int>", "rows, cols of that grid", True),
-        _C("bands", "map<string,string>", "band, SCL or CLOUDS (mask of L1C) -> GDAL path of its raster; URL where the mask is GML", True),
+        _C("transform", "array<double>", "m; a b c d e f of the 10 m grid (or the finest that exists); null in image geometry", True),
+        _C("shape", "array<int>", "rows, cols of that grid; lines, samples of a scene", True),
+        _C(
+            "bands",
+            "map<string,string>",
+            "band, polarisation, SCL or CLOUDS (mask of L1C) -> GDAL path of its raster; URL where the mask is GML",
+            True,
+        ),
         _C("offsets", "map<string,double>", "band -> number added to DN before the division by scale", True),
         _C("scale", "double", "quantification value", True),
         _C("cloud_share", "double", "0..1, from the metadata", True),
@@ -199,5 +204,36 @@ TRAINING: Final = Table(
 )
 """Folders `train validation test unseen points`, each a Parquet dataset; a part that is empty is absent."""
 
-TABLES: Final = {t.name: t for t in (PRODUCTS, LABELS, SAMPLES, EXTRACTIONS, OBSERVATIONS)}
+_CODES: Final = (
+    ("ct", "total concentration"), ("ca", "partial concentration of the thickest"), ("cb", "of the second"), ("cc", "of the third"),
+    ("sa", "stage of development of the thickest"), ("sb", "of the second"), ("sc", "of the third"),
+    ("fa", "form of the thickest"), ("fb", "of the second"), ("fc", "of the third"),
+)  # fmt: skip
+ICE_LABELS: Final = Table(
+    "ice_labels",
+    ("label_id",),
+    (
+        _C("label_id", "string", "source:file:key, and @scene where it was carried to another scene"),
+        _C("source", "string", "name of the source in the settings"),
+        _C("source_key", "string", "file and key of the record in its source"),
+        _C("legend", "string", "name@version of the legend of class_id"),
+        _C("class_id", "int", "class of the legend", True),
+        _C("second_class_id", "int", "class of the type with the next largest share", True),
+        _C("share", "double", "0..1; of the ice of the polygon that is of class_id", True),
+        _C("concentration", "double", "0..1; of the polygon that is ice", True),
+        _C("poly_type", "string", "L land, W water, I ice, as in the source", True),
+        *(_C(name, "int", f"SIGRID-3 code: {meaning}", True) for name, meaning in _CODES),
+        _C("fast", "boolean", "land-fast by its form"),
+        _C("geometry", "binary", "WKB in crs", True),
+        _C("crs", "string", "projected, polar"),
+        _C("scene", "string", "product_id of the scene that it was drawn on", True),
+        _C("observed", "timestamp", "UTC; time of the scene or of the chart", True),
+        _C("carried_from", "string", "label_id of the land-fast ice that it was carried from", True),
+        _C("area_m2", "double", "m2 in crs", True),
+        _C("usable", "boolean", "may be trained on"),
+        _C("reason", "string", "why not: empty, no_crs, invalid, land, unknown, no_stage, no_class, mixed, unknown_code, no_scene", True),
+    ),
+)
+
+TABLES: Final = {t.name: t for t in (PRODUCTS, LABELS, SAMPLES, EXTRACTIONS, OBSERVATIONS, ICE_LABELS)}
 SPLITS: Final = ("train", "validation", "test", "unseen", "points")

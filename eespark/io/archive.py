@@ -1,4 +1,4 @@
-"""An archive of Sentinel-2 products: what lies in it, and one product read into one row of the catalog.
+"""An archive of Sentinel-2 and Sentinel-1 products: what lies in it, and one product read into one row of the catalog.
 
 A product is a .SAFE folder (also one that lost its suffix), a zip of one, or a STAC item with COG assets. Listing stops at
 these; their insides are looked into by whoever reads the product, one product at a time.
@@ -8,35 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import fsspec
 
 from eespark.bands import CLOUD_MASK, RESOLUTION_M
 from eespark.errors import FormatError, MissingError
-from eespark.io import rasters, safe_s2, stac_s2
+from eespark.io import rasters, safe_s1, safe_s2, safe_xml, stac_s2
 from eespark.io.cloud_mask import check_mask
-from eespark.io.storage import read_bytes, reading
+from eespark.io.members import Candidate, Members, list_files, open_members
+from eespark.io.scene_row import read_scene
+from eespark.io.storage import reading
 
 Row = dict[str, Any]
-_MAX_MEMBERS: Final = 100_000
 _MAX_DEPTH: Final = 32  # folders; a server may answer every path by a page that links further down
-# What file systems call the time of a file: local, S3, Azure and others, WebHDFS, HTTP.
-_MODIFIED: Final = ("mtime", "LastModified", "last_modified", "modificationTime", "Last-Modified")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A product found in an archive, not yet looked into. `kind` is safe, zip or stac."""
-
-    product_id: str
-    url: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -73,9 +61,10 @@ def list_archive(url: str) -> Iterator[Candidate]:
 def _candidate(filesystem: fsspec.AbstractFileSystem, path: str, kind: str) -> Candidate | None:
     name, url = posixpath.basename(path), _url(filesystem, path)
     if kind == "directory":
-        whole = name.endswith(".SAFE") or (safe_s2.is_product_name(name) and not _holds_safe(filesystem, path))
+        named = safe_s2.is_product_name(name) or safe_s1.is_scene_name(name)
+        whole = name.endswith(".SAFE") or (named and not _holds_safe(filesystem, path))
         return Candidate(name.removesuffix(".SAFE"), url, "safe") if whole else None
-    if name.startswith("S2") and name.endswith(".zip"):
+    if name.startswith(("S1", "S2")) and name.endswith(".zip"):
         return Candidate(name.removesuffix(".zip").removesuffix(".SAFE"), url, "zip")
     if name.startswith("S2") and name.endswith(".json"):
         return Candidate(name.removesuffix(".json"), url, "stac")
@@ -92,7 +81,7 @@ def fingerprint(candidate: Candidate) -> tuple[str, int, datetime]:
 
     A zip or a STAC item counts as one file.
     """
-    files = _list_files(candidate)
+    files = list_files(candidate)
     digest = hashlib.sha256()
     for name in sorted(files):
         size, modified = files[name]
@@ -109,57 +98,26 @@ def scan_product(candidate: Candidate, options: ScanOptions) -> Row:
     """
     if candidate.kind == "stac":
         return stac_s2.read_item(candidate.url)
-    row = _read_zip(candidate, options) if candidate.kind == "zip" else _read_folder(candidate, options)
+    with open_members(candidate) as members:
+        if safe_s1.is_scene_name(candidate.product_id):
+            return read_scene(candidate.product_id, members, check_sizes=options.check_sizes, check_pixels=options.check_pixels)
+        row = _read_optical(candidate.product_id, members, options)
     return _look_at_rasters(row, options)
 
 
-def _read_zip(candidate: Candidate, options: ScanOptions) -> Row:
-    with reading(candidate.url) as (filesystem, path), filesystem.open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
-        members = _zip_members(archive, candidate.url)
-        prefix = _zip_prefix(members)
-        sizes = {name.removeprefix(prefix): size for name, size in members.items() if name.startswith(prefix)}
-        row = _read(candidate, sizes, lambda name: archive.read(prefix + name), options)
-    row["bands"] = {band: _member_path(candidate.url, prefix + name) for band, name in row["bands"].items()}
-    return row
-
-
-def _read_folder(candidate: Candidate, options: ScanOptions) -> Row:
-    sizes = {name: size for name, (size, _) in _list_files(candidate).items()}
-    row = _read(candidate, sizes, lambda name: read_bytes(f"{candidate.url}/{name}"), options)
-    row["bands"] = {band: _file_path(f"{candidate.url}/{name}") for band, name in row["bands"].items()}
-    return row
-
-
-# Polygons are read by us, everything else by GDAL.
-def _member_path(url: str, member: str) -> str:
-    return f"zip://{member}::{url}" if member.endswith(".gml") else rasters.gdal_path(url, member)
-
-
-def _file_path(url: str) -> str:
-    return url if url.endswith(".gml") else rasters.gdal_path(url)
-
-
-def _read(candidate: Candidate, sizes: dict[str, int], read: Callable[[str], bytes], options: ScanOptions) -> Row:
-    def read_small(name: str) -> bytes:
-        # Before it is unpacked: a member of a few bytes may inflate to gigabytes.
-        if sizes[name] > safe_s2.MAX_XML_BYTES:
-            raise FormatError(f"{name}: needed metadata below {safe_s2.MAX_XML_BYTES} bytes, found {sizes[name]}; do not use this file")
-        return read(name)
-
-    names = list(sizes)
-    metadata = safe_s2.read_metadata(candidate.product_id, names, read_small)
+def _read_optical(product_id: str, members: Members, options: ScanOptions) -> Row:
+    sizes, names = members.sizes, members.names
+    metadata = safe_s2.read_metadata(product_id, names, members.read)
     bands = safe_s2.band_files(names, metadata.level)
     mask = safe_s2.cloud_mask_file(names) if metadata.level == "L1C" else None
     if mask is not None:
         bands[CLOUD_MASK] = mask
     if options.check_sizes:
-        expected = safe_s2.manifest_sizes(names, read_small)
+        expected = safe_xml.manifest_sizes(names, members.read)
         # A mask that was lost on the way leaves no trace but in the manifest, and all would be taken for unclassified.
         lost = safe_s2.cloud_mask_file(expected) if metadata.level == "L1C" and mask is None else None
-        faults = safe_s2.size_faults(expected, sizes, [*bands.values(), *([lost] if lost else [])])
-        if faults:
-            raise FormatError(f"{len(faults)} file(s) differ from the manifest: {faults[0]}; fetch the product again")
-    return {**vars(metadata), "bands": bands}
+        safe_xml.check_sizes(expected, sizes, [*bands.values(), *([lost] if lost else [])])
+    return {**vars(metadata), "bands": {band: members.path(name) for band, name in bands.items()}}
 
 
 def _look_at_rasters(row: Row, options: ScanOptions) -> Row:
@@ -176,46 +134,6 @@ def _look_at_rasters(row: Row, options: ScanOptions) -> Row:
         check_mask(row["bands"][CLOUD_MASK], row["crs"], finest, pixels=options.check_pixels)
     # The raster's own size and place win over those in the XML, which a decimated or cropped copy keeps from its origin.
     return {**row, "shape": list(finest.shape), "transform": list(finest.transform)}
-
-
-def _list_files(candidate: Candidate) -> dict[str, tuple[int, float]]:
-    """Path below the product's folder (a zip's or an item's own name) -> (bytes, seconds since 1970)."""
-    with reading(candidate.url) as (filesystem, root):
-        if candidate.kind != "safe":
-            return {posixpath.basename(root): _size_and_time(filesystem.info(root))}
-        files = {}
-        for path, info in filesystem.find(root, detail=True).items():
-            # The index page of a web server tells names alone, and links that sort it stand among them.
-            told = info if info.get("size") is not None else None if "?" in path else filesystem.info(path)
-            if told is not None:
-                files[str(path)[len(root) + 1 :]] = _size_and_time(told)
-        return files
-
-
-def _size_and_time(info: dict[str, Any]) -> tuple[int, float]:
-    modified = next((info[key] for key in _MODIFIED if key in info), 0.0)
-    if isinstance(modified, str):
-        modified = parsedate_to_datetime(modified)
-    return int(info.get("size") or 0), modified.timestamp() if isinstance(modified, datetime) else float(modified)
-
-
-def _zip_members(archive: zipfile.ZipFile, url: str) -> dict[str, int]:
-    infos = archive.infolist()
-    if len(infos) > _MAX_MEMBERS:
-        raise FormatError(f"{url}: needed at most {_MAX_MEMBERS} members, found {len(infos)}")
-    for info in infos:
-        # "::" chains one address to another.
-        if info.filename.startswith(("/", "\\")) or "::" in info.filename or ".." in info.filename.replace("\\", "/").split("/"):
-            raise FormatError(f"{url}: member {info.filename!r} leads outside the zip; do not use this file")
-    return {info.filename: info.file_size for info in infos if not info.is_dir()}
-
-
-def _zip_prefix(members: dict[str, int]) -> str:
-    tops = {name.split("/", 1)[0] for name in members if "/" in name}
-    safes = [top for top in tops if top.endswith(".SAFE")]
-    if len(safes) != 1:
-        raise FormatError(f"needed a zip with one .SAFE folder, found {len(safes)}: {sorted(tops)[:3]}")
-    return safes[0] + "/"
 
 
 def _url(filesystem: fsspec.AbstractFileSystem, path: str) -> str:

@@ -18,7 +18,7 @@ from shapely.errors import ShapelyError
 from eespark.bands import CLOUD_MASK, RESOLUTION_M, Flag, flags_of_classification
 from eespark.errors import FormatError
 from eespark.io import rasters
-from eespark.io.safe_s2 import MAX_XML_BYTES, parse_xml
+from eespark.io.safe_xml import MAX_XML_BYTES, parse_xml
 from eespark.io.storage import read_bytes
 
 Polygons = npt.NDArray[np.object_]

@@ -95,11 +95,21 @@ def open_raster(path: str) -> Iterator[Any]:
     """
     if not path.startswith("/vsi") and not os.path.exists(path):
         raise MissingError(f"needed a raster, found no file {path}")
+    with decoding(path), rasterio.Env(**_GDAL), rasterio.open(path) as dataset:
+        if dataset.driver not in _FORMATS:
+            raise FormatError(f"{path}: needed a GeoTIFF or JPEG 2000, found {dataset.driver}; do not use this file")
+        yield dataset
+
+
+@contextmanager
+def decoding(path: str) -> Iterator[None]:
+    """GDAL's errors come out as ours.
+
+    Raises:
+        FormatError: In place of an error of GDAL.
+    """
     try:
-        with rasterio.Env(**_GDAL), rasterio.open(path) as dataset:
-            if dataset.driver not in _FORMATS:
-                raise FormatError(f"{path}: needed a GeoTIFF or JPEG 2000, found {dataset.driver}; do not use this file")
-            yield dataset
+        yield
     except RasterioError as error:
         raise FormatError(f"{path}: needed a readable raster, GDAL says: {_reason(error)}") from error
 

@@ -5,21 +5,19 @@ Source: Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD), file tr
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 from shapely import Polygon, to_wkb
 from shapely.errors import ShapelyError
 
 from eespark.bands import BANDS, INSTRUMENT_BANDS
 from eespark.errors import FormatError, MissingError
+from eespark.io.safe_xml import find_text, number, parse_member, utc_time
 
 _NAME: Final = re.compile(
     r"^(?P<mission>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})_(?:N(?P<baseline>\d{4})_)?R(?P<orbit>\d{3})_T(?P<tile>[0-9A-Z]{5})_(?P<made>\d{8}T\d{6})$"
@@ -29,7 +27,6 @@ _BAND_FILE: Final = re.compile(r"(?:^|/)(?:[A-Z0-9]+_)?T?\w*?_(B\d\d|B8A|SCL)(?:
 _CLOUD_FILE: Final = re.compile(
     r"^GRANULE/[\w.-]+/QI_DATA/(?:MSK_CLASSI_B00\.jp2|MSK_CLOUDS_B00\.gml|\w+_MSK_CLOUDS_\w+_B00_MSIL1C\.gml)$", re.ASCII
 )
-MAX_XML_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -127,81 +124,27 @@ def read_metadata(product_id: str, names: list[str], read: Callable[[str], bytes
         FormatError: Not XML, XML that attacks its reader, an entry that is no such number, time or place, or more than one granule.
     """
     name = parse_name(product_id)
-    product = _parse(f"MTD_MSI{name.level}.xml", names, read)
+    product = parse_member(f"MTD_MSI{name.level}.xml", names, read)
     granules = [n for n in names if re.search(r"(^|/)GRANULE/[^/]+/MTD_TL\.xml$", n)]
     if len(granules) > 1:
         raise FormatError(f"{product_id}: needed one granule, found {len(granules)}; split the product by tile first")
-    tile = _parse("MTD_TL.xml", granules, read)
-    cloud = _find(product, "Cloud_Coverage_Assessment", product_id, required=False)
+    tile = parse_member("MTD_TL.xml", granules, read)
+    cloud = find_text(product, "Cloud_Coverage_Assessment", product_id, required=False)
     quantification = "QUANTIFICATION_VALUE" if name.level == "L1C" else "BOA_QUANTIFICATION_VALUE"
     return Metadata(
         mission=name.mission,
         level=name.level,
         tile=name.tile,
-        sensing_time=_time(_find(tile, "SENSING_TIME", product_id), product_id),
-        relative_orbit=int(_number(_find(product, "SENSING_ORBIT_NUMBER", product_id), "SENSING_ORBIT_NUMBER", product_id)),
-        baseline=_find(product, "PROCESSING_BASELINE", product_id),
-        datastrip=_find(tile, "DATASTRIP_ID", product_id),
-        footprint=_footprint(_find(product, "EXT_POS_LIST", product_id), product_id),
-        crs=_crs(_find(tile, "HORIZONTAL_CS_CODE", product_id), product_id),
+        sensing_time=utc_time(find_text(tile, "SENSING_TIME", product_id), "SENSING_TIME", product_id),
+        relative_orbit=int(number(find_text(product, "SENSING_ORBIT_NUMBER", product_id), "SENSING_ORBIT_NUMBER", product_id)),
+        baseline=find_text(product, "PROCESSING_BASELINE", product_id),
+        datastrip=find_text(tile, "DATASTRIP_ID", product_id),
+        footprint=_footprint(find_text(product, "EXT_POS_LIST", product_id), product_id),
+        crs=_crs(find_text(tile, "HORIZONTAL_CS_CODE", product_id), product_id),
         offsets=_offsets(product, name.level, product_id),
-        scale=_scale(_find(product, quantification, product_id), quantification, product_id),
-        cloud_share=_number(cloud, "Cloud_Coverage_Assessment", product_id) / 100.0 if cloud else None,
+        scale=_scale(find_text(product, quantification, product_id), quantification, product_id),
+        cloud_share=number(cloud, "Cloud_Coverage_Assessment", product_id) / 100.0 if cloud else None,
     )
-
-
-def manifest_sizes(names: list[str], read: Callable[[str], bytes]) -> dict[str, int]:
-    """Size in bytes of each file that manifest.safe lists, by its path below the .SAFE folder.
-
-    Raises:
-        MissingError: There is no manifest.
-        FormatError: It is not XML.
-    """
-    root = _parse("manifest.safe", names, read)
-    sizes = {}
-    for stream in root.iter("byteStream"):
-        location = stream.find("fileLocation")
-        if location is not None and stream.get("size", "").isdigit():
-            sizes[location.get("href", "").removeprefix("./")] = int(stream.get("size", "0"))
-    return sizes
-
-
-def size_faults(expected: Mapping[str, int], found: Mapping[str, int], needed: list[str]) -> list[str]:
-    """What is wrong with the sizes of the files that are needed: one line each, empty when all is well."""
-    return [
-        f"{name}: manifest.safe says {expected[name]} bytes, found {found.get(name, 'no file')}"
-        for name in needed
-        if name in expected and found.get(name) != expected[name]
-    ]
-
-
-def parse_xml(content: bytes, where: str) -> Element:
-    """The root element of XML from outside.
-
-    Raises:
-        FormatError: Not XML, more than `MAX_XML_BYTES`, or XML that attacks its reader.
-    """
-    if len(content) > MAX_XML_BYTES:
-        raise FormatError(f"{where}: needed metadata below {MAX_XML_BYTES} bytes, found {len(content)}")
-    try:
-        return fromstring(content, forbid_dtd=True)
-    except (ParseError, DefusedXmlException) as error:
-        raise FormatError(f"{where}: needed plain XML, found {type(error).__name__}: {error}; fetch the product again") from error
-
-
-def _parse(file_name: str, names: list[str], read: Callable[[str], bytes]) -> Element:
-    path = next((n for n in sorted(names, key=len) if n == file_name or n.endswith("/" + file_name)), None)
-    if path is None:
-        raise MissingError(f"needed {file_name}, found no such file in the product; fetch it again")
-    return parse_xml(read(path), path)
-
-
-def _find(root: Element, tag: str, product_id: str, *, required: bool = True) -> str:
-    element = next((e for e in root.iter() if e.tag.rsplit("}", 1)[-1] == tag), None)
-    text = (element.text or "").strip() if element is not None else ""
-    if not text and required:
-        raise MissingError(f"{product_id}: needed <{tag}> in the metadata, found none; fetch the product again")
-    return text
 
 
 def _offsets(product: Element, level: str, product_id: str) -> dict[str, float]:
@@ -212,14 +155,14 @@ def _offsets(product: Element, level: str, product_id: str) -> dict[str, float]:
         index = element.get("band_id", "")
         if not index.isdecimal() or int(index) >= len(INSTRUMENT_BANDS):
             raise FormatError(f"{product_id}: needed band_id 0..12 in <{tag}>, found {element.get('band_id')!r}")
-        found[INSTRUMENT_BANDS[int(index)]] = _number(element.text or "", tag, product_id)
+        found[INSTRUMENT_BANDS[int(index)]] = number(element.text or "", tag, product_id)
     if found and not set(BANDS) <= found.keys():
         raise MissingError(f"{product_id}: needed <{tag}> of all bands or of none, found {sorted(found)}")
     return {band: found.get(band, 0.0) for band in BANDS}
 
 
 def _footprint(text: str, product_id: str) -> bytes:
-    numbers = [_number(part, "EXT_POS_LIST", product_id) for part in text.split()]
+    numbers = [number(part, "EXT_POS_LIST", product_id) for part in text.split()]
     if len(numbers) < 8 or len(numbers) % 2:
         raise FormatError(f"{product_id}: needed pairs of latitude and longitude in EXT_POS_LIST, found {len(numbers)} numbers")
     try:
@@ -228,18 +171,8 @@ def _footprint(text: str, product_id: str) -> bytes:
         raise FormatError(f"{product_id}: needed an outline in EXT_POS_LIST, found none: {error}") from error
 
 
-def _number(text: str, tag: str, product_id: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise FormatError(f"{product_id}: needed a number in <{tag}>, found {text!r}; fetch the product again")
-    return value
-
-
 def _scale(text: str, tag: str, product_id: str) -> float:
-    value = _number(text, tag, product_id)
+    value = number(text, tag, product_id)
     if value <= 0:
         raise FormatError(f"{product_id}: needed a positive <{tag}>, found {text}; fetch the product again")
     return value
@@ -249,12 +182,3 @@ def _crs(text: str, product_id: str) -> str:
     if not re.fullmatch(r"EPSG:\d{4,6}", text):
         raise FormatError(f"{product_id}: needed EPSG:n in <HORIZONTAL_CS_CODE>, found {text!r}; fetch the product again")
     return text
-
-
-def _time(text: str, product_id: str) -> datetime:
-    try:
-        value = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise FormatError(f"{product_id}: needed an ISO time in <SENSING_TIME>, found {text!r}; fetch the product again") from error
-    # Times without a zone are UTC in these products, never the reader's own.
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -9,18 +9,20 @@ from typing import Any, Final
 
 import pystac
 import shapely
+import shapely.affinity
 
 from eespark.bands import CLOUD_MASK, RESOLUTION_M
 from eespark.io.rasters import plain_url
+from eespark.io.safe_s1 import parse_scene_name
 from eespark.io.storage import join_url, write_text
 
-COLLECTION_ID: Final = "sentinel-2"
+COLLECTION_ID: Final = "sentinel"
 # By the prefix of their fields; an item names those that it uses.
 _EXTENSIONS: Final = {
     prefix: f"https://stac-extensions.github.io/{name}/schema.json"
     for prefix, name in {
         "eo": "eo/v1.1.0", "proj": "projection/v2.0.0", "mgrs": "mgrs/v1.0.0", "raster": "raster/v1.1.0", "sat": "sat/v1.0.0",
-        "processing": "processing/v1.1.0", "s2": "sentinel-2/v1.0.0",
+        "processing": "processing/v1.1.0", "s2": "sentinel-2/v1.0.0", "sar": "sar/v1.0.0",
     }.items()
 }  # fmt: skip
 # Common names of the EO extension 1.1, which has one name for all of the red edge.
@@ -62,7 +64,27 @@ def write_collection(folder: str, products: Iterable[Mapping[str, Any]]) -> int:
 
 def product_item(product: Mapping[str, Any]) -> pystac.Item:
     """One row of the catalog as a STAC item."""
-    outline = shapely.from_wkb(bytes(product["footprint"]))
+    outline = _in_range(shapely.from_wkb(bytes(product["footprint"])))
+    properties = _scene_properties(product) if product["level"] == "GRD" else _tile_properties(product)
+    if product["relative_orbit"] is not None:
+        properties["sat:relative_orbit"] = product["relative_orbit"]
+    item = pystac.Item(
+        id=product["product_id"],
+        geometry=json.loads(shapely.to_geojson(outline)),
+        bbox=list(outline.bounds),
+        datetime=product["sensing_time"].replace(tzinfo=UTC),
+        properties=properties,
+        collection=COLLECTION_ID,
+    )
+    for band, href in sorted(product["bands"].items()):
+        item.add_asset(band, _asset_of(band, href, product))
+    fields = [*properties, *(field for asset in item.assets.values() for field in asset.extra_fields)]
+    item.stac_extensions = sorted({_EXTENSIONS[prefix] for prefix, colon, _ in (f.partition(":") for f in fields) if colon})
+    item.add_link(pystac.Link(pystac.RelType.COLLECTION, "../collection.json", media_type=pystac.MediaType.JSON))
+    return item
+
+
+def _tile_properties(product: Mapping[str, Any]) -> dict[str, Any]:
     tile = product["tile"]
     properties = {
         "platform": f"sentinel-{product['mission'][1:].lower()}",
@@ -80,22 +102,49 @@ def product_item(product: Mapping[str, Any]) -> pystac.Item:
     }
     if product["cloud_share"] is not None:
         properties["eo:cloud_cover"] = round(100 * product["cloud_share"], 4)
-    if product["relative_orbit"] is not None:
-        properties["sat:relative_orbit"] = product["relative_orbit"]
-    item = pystac.Item(
-        id=product["product_id"],
-        geometry=json.loads(shapely.to_geojson(outline)),
-        bbox=list(outline.bounds),
-        datetime=product["sensing_time"].replace(tzinfo=UTC),
-        properties=properties,
-        collection=COLLECTION_ID,
-    )
-    for band, href in sorted(product["bands"].items()):
-        item.add_asset(band, _mask_asset(href) if band == CLOUD_MASK else _asset(band, href, product))
-    fields = [*properties, *(field for asset in item.assets.values() for field in asset.extra_fields)]
-    item.stac_extensions = sorted({_EXTENSIONS[prefix] for prefix, colon, _ in (f.partition(":") for f in fields) if colon})
-    item.add_link(pystac.Link(pystac.RelType.COLLECTION, "../collection.json", media_type=pystac.MediaType.JSON))
-    return item
+    return properties
+
+
+def _scene_properties(product: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a Sentinel-1 scene, which lies in image geometry: it has a shape and no transform."""
+    name = parse_scene_name(product["product_id"])
+    return {
+        "platform": f"sentinel-{product['mission'][1:].lower()}",
+        "constellation": "sentinel-1",
+        "instruments": ["c-sar"],
+        "processing:level": "L1",
+        "processing:software": {"Sentinel-1 IPF": product["baseline"]},
+        "sar:instrument_mode": name.mode,
+        "sar:frequency_band": "C",
+        "sar:center_frequency": 5.405,
+        "sar:polarizations": list(name.bands),
+        "sar:product_type": "GRD",
+        "proj:code": None,
+        "proj:shape": list(product["shape"]),
+    }
+
+
+def _in_range(outline: Any) -> Any:
+    """The outline with longitudes from -180 to 180, divided where it crosses the antimeridian (RFC 7946, section 3.1.9)."""
+    west, _, east, _ = outline.bounds
+    if west >= -180 and east <= 180:
+        return outline
+    turns = range(int((west + 180) // 360), int((east + 180) // 360) + 1)
+    parts = [
+        shapely.affinity.translate(outline.intersection(shapely.box(-180 + 360 * n, -90, 180 + 360 * n, 90)), xoff=-360.0 * n)
+        for n in turns
+    ]
+    polygons = [one for part in parts for one in shapely.get_parts(part) if one.geom_type == "Polygon"]
+    return shapely.MultiPolygon(polygons)
+
+
+def _asset_of(band: str, href: str, product: Mapping[str, Any]) -> pystac.Asset:
+    if band == CLOUD_MASK:
+        return _mask_asset(href)
+    if product["level"] == "GRD":
+        extra = {"sar:polarizations": [band]}
+        return pystac.Asset(href=plain_url(href), media_type=pystac.MediaType.GEOTIFF, roles=["data"], extra_fields=extra)
+    return _asset(band, href, product)
 
 
 def _asset(band: str, href: str, product: Mapping[str, Any]) -> pystac.Asset:
@@ -126,7 +175,7 @@ def _collection(boxes: list[list[float]], times: list[datetime]) -> pystac.Colle
     west, south = min(b[0] for b in boxes), min(b[1] for b in boxes)
     east, north = max(b[2] for b in boxes), max(b[3] for b in boxes)
     extent = pystac.Extent(pystac.SpatialExtent([[west, south, east, north]]), pystac.TemporalExtent([[min(times), max(times)]]))
-    text = "Sentinel-2 products of an archive, as eespark's catalog has them; contains Copernicus Sentinel data."
-    content = pystac.Collection(COLLECTION_ID, description=text, extent=extent, license="other", title="Sentinel-2 archive")
+    text = "Sentinel products of an archive, as eespark's catalog has them; contains Copernicus Sentinel data."
+    content = pystac.Collection(COLLECTION_ID, description=text, extent=extent, license="other", title="Sentinel archive")
     content.add_link(pystac.Link(pystac.RelType.LICENSE, _TERMS, media_type=pystac.MediaType.PDF, title="Sentinel data legal notice"))
     return content

@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from eespark.errors import EESparkError, FormatError, MissingError, TooManyFailuresError
-from eespark.io.archive import Candidate, ScanOptions, fingerprint, list_archive, scan_product
+from eespark.io.archive import ScanOptions, fingerprint, list_archive, scan_product
+from eespark.io.members import Candidate
 from eespark.io.stac_catalog import write_collection
 from eespark.job import JobSettings
 from eespark.schema import PRODUCTS
@@ -92,7 +93,8 @@ def settle(products: DataFrame) -> DataFrame:
     same_strip = "abs(unix_timestamp(a.strip) - unix_timestamp(b.strip)) <= 2"
     shared = "ST_Area(ST_Intersection(a.ground, b.ground)) > 0.5 * ST_Area(ST_Union(a.ground, b.ground))"
     same_ground = f"abs(unix_timestamp(a.sensing_time) - unix_timestamp(b.sensing_time)) <= 60 AND {shared}"
-    keys = " AND ".join(f"a.{key} = b.{key}" for key in ("mission", "level", "tile", "day"))
+    # Scenes of Sentinel-1 have no tile.
+    keys = " AND ".join([*(f"a.{key} = b.{key}" for key in ("mission", "level", "day")), "a.tile <=> b.tile"])
     beaten = readable.alias("a").join(readable.alias("b"), F.expr(f"{keys} AND a.order < b.order"), "inner")
     beaten = beaten.where(F.expr(f"({same_strip}) OR ({same_ground})"))
     winners = beaten.groupBy("a.product_id").agg(F.max_by(F.col("b.product_id"), F.col("b.order")).alias("_winner"))
@@ -235,4 +237,4 @@ def check_scan(settings: ScanSettings) -> None:
 
 
 def _nothing_in(archive: str) -> MissingError:
-    return MissingError(f"needed Sentinel-2 products (.SAFE folders, S2*.zip, S2*.json) in {archive}, found none; check the path")
+    return MissingError(f"needed Sentinel products (.SAFE folders, S1*.zip, S2*.zip, S2*.json) in {archive}, found none; check the path")

@@ -152,3 +152,22 @@ def test_that_products_without_a_darkness_stay_as_they_are(frame_of):
     }
     assert rows["safe"] == "current"
     assert len(rows) == 6
+
+
+def test_that_a_scene_processed_again_supersedes_the_older_one_and_neighbours_stay(statuses):
+    scene = {"mission": "S1A", "level": "GRD", "tile": None, "datastrip": "0B5DFE"}
+    start = datetime(2018, 1, 10, 8, 14, 20, tzinfo=UTC)
+    found = statuses(
+        {**scene, "product_id": "old", "baseline": "02.84", "sensing_time": start},
+        {**scene, "product_id": "new", "baseline": "03.40", "sensing_time": start.replace(second=21)},
+        {
+            **scene,
+            "product_id": "next slice",
+            "baseline": "03.40",
+            "sensing_time": start.replace(minute=15),
+            "footprint": ground(15.9, 17.0),
+        },
+        {**scene, "product_id": "other satellite", "mission": "S1B", "baseline": "03.40", "sensing_time": start},
+    )
+    assert found["old"] == ("superseded", "newer: new")
+    assert {name for name, (status, _) in found.items() if status == "current"} == {"new", "next slice", "other satellite"}

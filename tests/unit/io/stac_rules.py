@@ -1,6 +1,6 @@
 """What the schemas of STAC extensions ask of an item, in our own words: the schemas themselves lie on the network.
 
-Read from the published schemas of eo 1.1.0, projection 2.0.0, mgrs 1.0.0, raster 1.1.0, sat 1.0.0, processing 1.1.0 and
+Read from the published schemas of eo 1.1.0, projection 2.0.0, mgrs 1.0.0, raster 1.1.0, sat 1.0.0, sar 1.0.0, processing 1.1.0 and
 sentinel-2 1.0.0, against which the items of this project were validated when these rules were written. Only fields that we use.
 """
 
@@ -67,7 +67,23 @@ EXTENSIONS: dict[str, tuple[str, dict[str, Rule]]] = {
     ),
     "raster": ("raster/v1.1.0", {"raster:bands": lambda v: are_bands(v, RASTER_BAND)}),
     "sat": ("sat/v1.0.0", {"sat:relative_orbit": lambda v: is_integer(v, 1)}),
-    "processing": ("processing/v1.1.0", {"processing:level": lambda v: isinstance(v, str)}),
+    "processing": (
+        "processing/v1.1.0",
+        {
+            "processing:level": lambda v: isinstance(v, str),
+            "processing:software": lambda v: isinstance(v, dict) and all(isinstance(one, str) for one in v.values()),
+        },
+    ),
+    "sar": (
+        "sar/v1.0.0",
+        {
+            "sar:instrument_mode": lambda v: isinstance(v, str),
+            "sar:frequency_band": lambda v: v in ("P", "L", "S", "C", "X", "Ku", "K", "Ka"),
+            "sar:center_frequency": is_number,
+            "sar:polarizations": lambda v: is_list(v, (1, 2, 3, 4), lambda one: one in ("HH", "VV", "HV", "VH")) and len(set(v)) == len(v),
+            "sar:product_type": lambda v: isinstance(v, str),
+        },
+    ),
     "s2": (
         "sentinel-2/v1.0.0",
         {
@@ -77,7 +93,10 @@ EXTENSIONS: dict[str, tuple[str, dict[str, Rule]]] = {
     ),
 }
 # Fields that an item must have in its properties once it names the extension: all of them, or one of them.
-ALL_OF = {"mgrs": ("mgrs:latitude_band", "mgrs:grid_square")}
+ALL_OF = {
+    "mgrs": ("mgrs:latitude_band", "mgrs:grid_square"),
+    "sar": ("sar:instrument_mode", "sar:frequency_band", "sar:polarizations", "sar:product_type"),
+}
 ONE_OF = {"sat": ("sat:relative_orbit",), "processing": ("processing:level",)}
 
 

@@ -15,7 +15,7 @@ import rasterio
 from eespark.bands import BANDS
 from eespark.errors import EESparkError, FormatError, MissingError
 from eespark.grid import TileGrid
-from eespark.io import safe_s2
+from eespark.io import safe_xml
 from eespark.io.archive import Candidate, ScanOptions, fingerprint, list_archive, scan_product
 from eespark.synthetic.names import ProductName
 from eespark.synthetic.safe import write_jp2, write_product
@@ -188,7 +188,7 @@ def test_that_a_zip_with_a_damaged_member_is_refused(product: Path, tmp_path: Pa
 
 
 def test_that_metadata_that_would_inflate_are_not_unpacked(product: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_s2, "MAX_XML_BYTES", 1_000)
+    monkeypatch.setattr(safe_xml, "MAX_XML_BYTES", 1_000)
     with pytest.raises(FormatError, match=r"needed metadata below 1000 bytes, found \d+; do not use this file"):
         scan(product)
 

@@ -10,7 +10,7 @@ import shapely
 
 from eespark.bands import BANDS
 from eespark.errors import FormatError, MissingError
-from eespark.io import safe_s2
+from eespark.io import safe_s2, safe_xml
 
 NAME = "S2A_MSIL2A_20180507T100031_N0400_R122_T33UXP_20220107T120000"
 GRANULE = "GRANULE/L2A_T33UXP_A015000_20180507T100029/MTD_TL.xml"
@@ -86,7 +86,7 @@ def test_that_xml_that_attacks_its_reader_is_refused(attack: str, where: str) ->
 def test_that_an_attack_in_the_manifest_is_refused() -> None:
     hostile = f"{ATTACKS['external entity']}<a>&x;</a>"
     with pytest.raises(FormatError, match="needed plain XML"):
-        safe_s2.manifest_sizes(["manifest.safe"], lambda _: hostile.encode())
+        safe_xml.manifest_sizes(["manifest.safe"], lambda _: hostile.encode())
 
 
 def test_that_text_that_is_no_xml_is_refused() -> None:
@@ -175,8 +175,11 @@ def test_that_sizes_of_the_manifest_are_compared_with_those_found() -> None:
         '<m><byteStream size="10"><fileLocation href="./a.jp2"/></byteStream>'
         '<byteStream size="20"><fileLocation href="b.jp2"/></byteStream></m>'
     )
-    sizes = safe_s2.manifest_sizes(["manifest.safe"], lambda _: manifest.encode())
+    sizes = safe_xml.manifest_sizes(["manifest.safe"], lambda _: manifest.encode())
     assert sizes == {"a.jp2": 10, "b.jp2": 20}
     found: dict[str, Any] = {"a.jp2": 10, "b.jp2": 19, "c.jp2": 3}
-    assert safe_s2.size_faults(sizes, found, ["a.jp2", "b.jp2", "c.jp2"]) == ["b.jp2: manifest.safe says 20 bytes, found 19"]
-    assert safe_s2.size_faults(sizes, {}, ["a.jp2"]) == ["a.jp2: manifest.safe says 10 bytes, found no file"]
+    safe_xml.check_sizes(sizes, found, ["a.jp2", "c.jp2"])
+    with pytest.raises(FormatError, match=r"b\.jp2: manifest.safe says 20 bytes, found 19"):
+        safe_xml.check_sizes(sizes, found, ["a.jp2", "b.jp2", "c.jp2"])
+    with pytest.raises(FormatError, match=r"a\.jp2: manifest.safe says 10 bytes, found no file"):
+        safe_xml.check_sizes(sizes, {}, ["a.jp2"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 
 from eespark.bands import BANDS
 from eespark.io.stac_catalog import product_item, write_collection
@@ -15,6 +17,12 @@ from tests.unit.io.test_stac import PRODUCT, core_faults
 
 GML = "zip://X.SAFE/GRANULE/L1C/QI_DATA/MSK_CLOUDS_B00.gml::/archive/X.zip"
 BARE = {band: f"/archive/{band}.jp2" for band in BANDS}
+SCENE = {
+    "product_id": "S1A_EW_GRDM_1SDH_20180110T081420_20180110T081422_020134_0B5DFE_D836", "mission": "S1A", "level": "GRD", "tile": None,
+    "sensing_time": datetime(2018, 1, 10, 8, 14, 20), "relative_orbit": 112, "baseline": "03.52", "datastrip": "0B5DFE",
+    "footprint": shapely.to_wkb(shapely.box(-20, 76, -17, 77)), "crs": None, "transform": None, "shape": [256, 240], "offsets": None,
+    "scale": None, "cloud_share": None, "bands": {"HH": "/archive/hh.tiff", "HV": "/vsizip//archive/x.zip/hv.tiff"},
+}  # fmt: skip
 PRODUCTS: dict[str, dict[str, Any]] = {
     "an L2A product": PRODUCT,
     "one of COGs": PRODUCT | {"bands": {band: f"/archive/{band}.tif" for band in (*BANDS, "SCL")}, "offsets": dict.fromkeys(BANDS, 0.0)},
@@ -23,6 +31,8 @@ PRODUCTS: dict[str, dict[str, Any]] = {
     "a decimated copy": PRODUCT | {"shape": [439, 439], "transform": [109_800 / 439, 0.0, 6e5, 0.0, -109_800 / 439, 5.4e6]},
     "an L1C product": PRODUCT | {"level": "L1C", "bands": BARE},
     "an L1C product with a GML mask": PRODUCT | {"level": "L1C", "bands": BARE | {"CLOUDS": GML}},
+    "a scene": SCENE,
+    "a scene across the antimeridian": SCENE | {"footprint": shapely.to_wkb(shapely.box(178, 75, 184, 77))},
     "an L1C product with a raster mask": PRODUCT | {"level": "L1C", "bands": BARE | {"CLOUDS": "/archive/MSK_CLASSI_B00.jp2"}},
 }
 
@@ -41,7 +51,7 @@ def test_that_an_item_fits_the_core_schema_and_its_extensions(name: str) -> None
 
 
 def test_that_the_three_extensions_that_users_ask_for_are_named_in_their_versions() -> None:
-    for product in PRODUCTS.values():
+    for product in (one for one in PRODUCTS.values() if one["level"] != "GRD"):
         named = set(written(product)["stac_extensions"])
         assert {f"https://stac-extensions.github.io/{n}/schema.json" for n in ("eo/v1.1.0", "projection/v2.0.0", "mgrs/v1.0.0")} <= named
 
@@ -108,3 +118,19 @@ def test_that_the_collection_fits_the_core_schema_and_names_its_terms(tmp_path: 
     assert [link["href"] for link in content["links"] if link["rel"] == "license"] == [
         "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
     ]
+
+
+def test_that_a_scene_tells_how_it_was_taken() -> None:
+    item = written(SCENE)
+    wanted = {
+        "constellation": "sentinel-1", "sar:instrument_mode": "EW", "sar:polarizations": ["HH", "HV"], "proj:code": None,
+        "proj:shape": [256, 240], "processing:software": {"Sentinel-1 IPF": "03.52"},
+    }  # fmt: skip
+    assert {name: item["properties"][name] for name in wanted} == wanted
+    assert item["assets"]["HV"]["sar:polarizations"] == ["HV"]
+
+
+def test_that_an_outline_across_the_antimeridian_is_divided_there() -> None:
+    item = written(PRODUCTS["a scene across the antimeridian"])
+    parts = [shapely.Polygon(ring[0]).bounds for ring in item["geometry"]["coordinates"]]
+    assert sorted(parts) == [(-180, 75, -176, 77), (178, 75, 180, 77)]
