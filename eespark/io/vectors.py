@@ -95,6 +95,12 @@ def count_features(source: SourceSettings, scratch: str) -> int:
     return int(info["features"])
 
 
+def column_names(source: SourceSettings, scratch: str) -> list[str]:
+    """Names of the columns of a source; errors as of `count_features`."""
+    path, kind = prepare_source(source, scratch)
+    return geoparquet.column_names(path) if kind == "parquet" else [str(name) for name in _read_info(path, source)["fields"]]
+
+
 def read_chunk(source: SourceSettings, first: int, count: int, scratch: str) -> Iterator[SourceRecord]:
     """Records `first` to `first + count - 1` of a source, in the order of the file.
 
