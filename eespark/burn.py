@@ -185,7 +185,7 @@ def _all_corners_inside(polygons: Geometries, grid: TileGrid, which: Ints, windo
     width = windows[member, 3]
     corners = lattice[:, 2] * lattice[:, 3]
     upper = (np.cumsum(corners) - corners)[member] + place // width * (width + 1) + place % width
-    return inside[upper] & inside[upper + 1] & inside[upper + width + 1] & inside[upper + width + 2]
+    return np.asarray(inside[upper] & inside[upper + 1] & inside[upper + width + 1] & inside[upper + width + 2])
 
 
 def _windows(polygons: Geometries, grid: TileGrid) -> Ints:
