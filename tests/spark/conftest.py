@@ -5,3 +5,4 @@ import pytest
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.chain")
+    config.pluginmanager.import_plugin("tests.ice")

@@ -10,7 +10,7 @@ import pytest
 from delta.tables import DeltaTable
 
 from eespark.errors import MissingError, TooManyFailuresError
-from eespark.spark import observations
+from eespark.spark.ledger import Ledger
 from eespark.spark.observations import extract_series
 
 TILE = "33TUN"
@@ -166,7 +166,7 @@ def test_that_a_driver_that_planned_before_another_wrote_repeats_nothing(four, u
     extract_series(chain.spark, chain.extracting(max_failed_share=0.25))
     fingerprints = chain.read("products").set_index("product_id")["fingerprint"]
     # The late driver planned the other three, in chunks that the first never had.
-    monkeypatch.setattr(observations, "_missing", lambda *_: [(name, fingerprints[name], 1) for name in names[1:]])
+    monkeypatch.setattr(Ledger, "missing", lambda *_: [(name, fingerprints[name], 1) for name in names[1:]])
     told = extract_series(chain.spark, chain.extracting(products_per_commit=2))
     assert told["products_read"] == 0
     assert content(chain.read("observations")) == content(of(names[1:], undisturbed[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,65 +15,28 @@ import shapely
 from eespark.errors import TooManyFailuresError
 from eespark.polar_geometry import POLAR_CRS, to_polar
 from eespark.schema import ICE_LABELS, PRODUCTS
-from eespark.spark.catalog import ScanSettings, scan_archive
-from eespark.spark.ice_labels import IceImportSettings, carry_fast, import_ice_labels, match_scenes, scene_outlines
-from eespark.spark.tables import open_table, table_schema
-from eespark.synthetic.polar.archive import make_polar_archive
+from eespark.spark.ice_labels import carry_fast, import_ice_labels, match_scenes, scene_outlines
+from eespark.spark.tables import table_schema
 from eespark.synthetic.polar.labels import file_name
-from eespark.synthetic.polar.plan import plan_scenes
-from eespark.synthetic.polar.settings import PolarSettings
+from tests.ice import Ice
 
 
 @pytest.fixture(scope="module")
-def root(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A polar archive, its catalog, and a source with a file of no scene and one that is none."""
-    folder = tmp_path_factory.mktemp("ice")
-    make_polar_archive(PolarSettings(output=str(folder / "input"), summary="unused", seed=5, size_px=288, dates=6, workers=2))
-    told = scan_archive(spark, ScanSettings(archive=str(folder / "input" / "archive"), products=str(folder / "products"), summary="unused"))
-    assert (told["current"], told["superseded"], told["quarantined"]) == (6, 0, 4)
-    charts = folder / "input" / "labels" / "metno_v2"
-    for path in sorted(charts.glob(f"{file_name(_scenes()[0].first)}.*")):
-        shutil.copy(path, charts / f"seaice_s1_20180601T081420{path.suffix}")
-    (charts / "seaice_s1_20180602T081420.shp").write_bytes(b"")
-    return folder
+def table(labelled_ice: Ice) -> pd.DataFrame:
+    return labelled_ice.table("ice_labels").toPandas()
 
 
-def _scenes() -> list[Any]:
-    planned = plan_scenes(PolarSettings(output="unused", summary="unused", seed=5, size_px=288, dates=6))
-    return [scene for scene in planned if not scene.fault]
-
-
-def settings(root: Path, **more: Any) -> IceImportSettings:
-    labels = root / "input" / "labels"
-    sources = [
-        {"name": "uit", "url": str(labels / "uit.gpkg"), "kind": "class", "scene_column": "scene", "legend": "seaice_uit"},
-        {"name": "v2", "url": str(labels / "metno_v2"), "kind": "sigrid"},
-        {"name": "v1", "url": str(labels / "metno_v1"), "kind": "type", "legend": "ice_water"},
-    ]
-    plain = {"labels": str(root / "labels"), "products": str(root / "products"), "summary": "unused", "scratch": str(root / "scratch")}
-    return IceImportSettings.model_validate({**plain, "sources": sources, "max_failed_share": 0.5, **more})
-
-
-@pytest.fixture(scope="module")
-def summary(spark: Any, root: Path) -> dict[str, Any]:
-    return import_ice_labels(spark, settings(root))
-
-
-@pytest.fixture(scope="module")
-def table(spark: Any, root: Path, summary: dict[str, Any]) -> pd.DataFrame:
-    return open_table(spark, str(root / "labels"), ICE_LABELS).toPandas()
-
-
-def test_that_broken_scenes_are_quarantined_with_their_reasons(spark: Any, root: Path, summary: dict[str, Any]) -> None:
-    products = open_table(spark, str(root / "products"), PRODUCTS).toPandas().set_index("product_id")
+def test_that_broken_scenes_are_quarantined_with_their_reasons(ice: Ice) -> None:
+    products = ice.table("products").toPandas().set_index("product_id")
     told = " | ".join(sorted(products.loc[products["status"] == "quarantined", "reason"]))
     for part in ("differ from the manifest", "no noise of HV", "no measurement of HV", "geolocationGridPoint"):
         assert part in told
+    assert products["status"].value_counts().to_dict() == {"current": 6, "quarantined": 4}
     assert set(products.loc[products["status"] == "current", "level"]) == {"GRD"}
 
 
-def test_that_polygons_keep_their_scene_and_class(root: Path, table: pd.DataFrame) -> None:
-    drawn = geopandas.read_file(root / "input" / "labels" / "uit.gpkg")
+def test_that_polygons_keep_their_scene_and_class(ice: Ice, table: pd.DataFrame) -> None:
+    drawn = geopandas.read_file(ice.drawn / "uit.gpkg")
     ours = table[table["source"] == "uit"]
     assert len(ours) == len(drawn) > 50
     assert ours["usable"].all()
@@ -83,9 +45,9 @@ def test_that_polygons_keep_their_scene_and_class(root: Path, table: pd.DataFram
     assert ours["area_m2"].sum() == pytest.approx(exact, rel=1e-6)
 
 
-def test_that_charts_find_their_scene_by_time_and_ground(table: pd.DataFrame) -> None:
+def test_that_charts_find_their_scene_by_time_and_ground(ice: Ice, table: pd.DataFrame) -> None:
     charts = table[table["source"] == "v2"]
-    by_file = {file_name(scene.first): scene for scene in _scenes()}
+    by_file = {file_name(scene.first): scene for scene in ice.scenes}
     for file, rows in charts.groupby(charts["source_key"].str.split(":").str[0].str.removesuffix(".shp")):
         scene = by_file.get(file)
         if scene is None:
@@ -113,30 +75,29 @@ def test_that_land_has_no_class_and_water_and_ice_have(table: pd.DataFrame) -> N
     assert set(simple.loc[simple["poly_type"] == "I", "class_id"]) == {1}
 
 
-def test_that_a_file_that_is_none_costs_only_itself(root: Path, summary: dict[str, Any]) -> None:
-    assert [Path(url).name for url in summary["failed_files"]] == ["seaice_s1_20180602T081420.shp"]
-    assert "FormatError" in next(iter(summary["failed_files"].values()))
-    assert summary["sources"]["v2"]["by_reason"]["no_scene"] > 0
-    assert summary["scenes"] == 6
+def test_that_a_file_that_is_none_costs_only_itself(ice_summary: dict[str, Any]) -> None:
+    assert [Path(url).name for url in ice_summary["failed_files"]] == ["seaice_s1_20180602T081420.shp"]
+    assert "FormatError" in next(iter(ice_summary["failed_files"].values()))
+    assert ice_summary["sources"]["v2"]["by_reason"]["no_scene"] > 0
 
 
-def test_that_too_many_broken_files_end_the_job_after_the_others_are_written(spark: Any, root: Path, table: pd.DataFrame) -> None:
+def test_that_too_many_broken_files_end_the_job_after_the_others_are_written(ice: Ice, table: pd.DataFrame) -> None:
     with pytest.raises(TooManyFailuresError, match="1 of 15 files"):
-        import_ice_labels(spark, settings(root, max_failed_share=0.01))
-    again = open_table(spark, str(root / "labels"), ICE_LABELS).toPandas()
+        import_ice_labels(ice.spark, ice.importing(max_failed_share=0.01))
+    again = ice.table("ice_labels").toPandas()
     columns = [name for name in ICE_LABELS.names if name != "geometry"]
     order = again.sort_values("label_id").reset_index(drop=True)
     pd.testing.assert_frame_equal(order[columns], table.sort_values("label_id").reset_index(drop=True)[columns])
 
 
-def test_that_fast_ice_is_carried_within_its_winter_and_cut_to_the_scene(spark: Any, root: Path, table: pd.DataFrame) -> None:
-    scenes = scene_outlines(open_table(spark, str(root / "products"), PRODUCTS), POLAR_CRS)
-    labels = open_table(spark, str(root / "labels"), ICE_LABELS).where("source = 'v2'")
+def test_that_fast_ice_is_carried_within_its_winter_and_cut_to_the_scene(ice: Ice, table: pd.DataFrame) -> None:
+    scenes = scene_outlines(ice.table("products"), POLAR_CRS)
+    labels = ice.table("ice_labels").where("source = 'v2'")
     carried = carry_fast(labels, scenes, 40).toPandas()
     fast = table[(table["source"] == "v2") & table["usable"] & table["fast"]].set_index("label_id")
     assert len(fast) > 0
     assert set(carried["carried_from"]) <= set(fast.index)
-    started = {scene.product_id: scene.first for scene in _scenes()}
+    started = {scene.product_id: scene.first for scene in ice.scenes}
     outlines = {row["scene"]: shapely.from_wkb(row["outline"]) for row in scenes.toPandas().to_dict("records")}
     pairs = set()
     for row in carried.itertuples():
@@ -166,8 +127,8 @@ def test_that_fast_ice_is_carried_within_its_winter_and_cut_to_the_scene(spark: 
     ],
     ids=["antimeridian", "pole"],
 )
-def test_that_outlines_meet_at_the_ends_of_the_map(spark: Any, root: Path, footprint: Any, polygon: Any) -> None:
-    when = datetime(2018, 3, 1, 12, tzinfo=UTC)
+def test_that_outlines_meet_at_the_ends_of_the_map(ice: Ice, footprint: Any, polygon: Any) -> None:
+    spark, when = ice.spark, datetime(2018, 3, 1, 12, tzinfo=UTC)
     row = dict.fromkeys(PRODUCTS.names) | {
         "product_id": "S1X", "url": "u", "kind": "safe", "level": "GRD", "status": "current", "size_bytes": 1, "modified": when,
         "fingerprint": "f", "ingested_at": when, "sensing_time": when, "footprint": bytes(shapely.to_wkb(footprint)),
@@ -183,7 +144,7 @@ def test_that_outlines_meet_at_the_ends_of_the_map(spark: Any, root: Path, footp
         for name, one in (("here", shape), ("elsewhere", far))
     ]  # fmt: skip
     labels = spark.createDataFrame([tuple(one[name] for name in ICE_LABELS.names) for one in rows], table_schema(ICE_LABELS))
-    found = match_scenes(labels, scene_outlines(products, POLAR_CRS), settings(root)).toPandas().set_index("label_id")
+    found = match_scenes(labels, scene_outlines(products, POLAR_CRS), ice.importing()).toPandas().set_index("label_id")
     assert found["scene"].to_dict() == {"here": "S1X", "elsewhere": None}
     assert found.loc["elsewhere", "reason"] == "no_scene"
     assert np.isfinite(found["area_m2"]).all()

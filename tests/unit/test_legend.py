@@ -237,14 +237,14 @@ BASE = {"name": "x", "version": "1", "classes": [{"id": 0, "name": "A", "colour"
     ],
 )
 def test_that_a_legend_at_odds_with_itself_is_refused(monkeypatch, change, message):
-    monkeypatch.setattr(legend_module, "_read", lambda name, needed: BASE | change)
+    monkeypatch.setattr(legend_module, "read_legend_file", lambda name, needed: BASE | change)
     with pytest.raises(FormatError, match=message):
         load_legend("x")
 
 
 def test_that_an_unquoted_hcat_code_is_refused(monkeypatch):
     content = yaml.safe_load('{name: x, version: "1", codes: {"1": {hcat: 0330101}}}')
-    monkeypatch.setattr(legend_module, "_read", lambda name, needed: content)
+    monkeypatch.setattr(legend_module, "read_legend_file", lambda name, needed: content)
     with pytest.raises(FormatError, match="quoted HCAT codes of ten digits"):
         load_codes("x")
 

@@ -1,0 +1,244 @@
+"""Patches of a set of polygons: one scene is one task, opened once; what is committed is committed once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import geopandas
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import shapely
+from pydantic import Field
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from eespark.errors import EESparkError, MissingError
+from eespark.io.guard import iterate_within
+from eespark.io.members import Candidate
+from eespark.io.patches import Patches, PatchOptions, cut_patches
+from eespark.io.sar_scene import open_scene
+from eespark.job import JobSettings
+from eespark.kernels.sampling import hash_uint64
+from eespark.polar_geometry import to_polar
+from eespark.schema import ICE_LABELS, PATCHES, PRODUCTS
+from eespark.settings import Share, Url
+from eespark.spark.ledger import Ledger, Planned, limit_failures, summarise
+from eespark.spark.tables import open_table
+from eespark.spark.tasks import one_task_each
+
+logger = logging.getLogger(__name__)
+
+_KEYS: Final = ("sample_set", "product_id", "fingerprint", "tile", "sensing_time")
+_ARROW: Final = pa.schema(
+    [
+        ("sample_set", pa.string()),
+        ("product_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("tile", pa.string()),
+        ("sensing_time", pa.timestamp("us", tz="UTC")),
+        ("patch_id", pa.int64()),
+        ("label_id", pa.string()),
+        ("label_root", pa.string()),
+        ("class_id", pa.int32()),
+        ("row", pa.int32()),
+        ("col", pa.int32()),
+        ("size", pa.int32()),
+        ("looks", pa.int32()),
+        ("purity", pa.float64()),
+        ("x", pa.float64()),
+        ("y", pa.float64()),
+        ("sigma", pa.binary()),
+        ("incidence", pa.binary()),
+        ("attempt", pa.int32()),
+        ("status", pa.string()),
+        ("rows", pa.int64()),
+        ("reason", pa.string()),
+        ("seconds", pa.float64()),
+        ("pixels_decoded", pa.int64()),
+    ]
+)
+_OUTPUT: Final = (
+    "sample_set string, product_id string, fingerprint string, tile string, sensing_time timestamp, patch_id bigint, label_id string, "
+    "label_root string, class_id int, row int, col int, size int, looks int, purity double, x double, y double, sigma binary, "
+    "incidence binary, attempt int, status string, rows bigint, reason string, seconds double, pixels_decoded bigint"
+)
+_AT_ONCE: Final = 1_024
+
+
+class PatchSettings(JobSettings):
+    """Settings of `extract_patches`."""
+
+    products: Annotated[Url, Field(description="Delta table of the catalog")]
+    labels: Annotated[Url, Field(description="Delta table of the labels of ice")]
+    patches: Annotated[Url, Field(description="Delta table to write")]
+    extractions: Annotated[Url, Field(description="Delta table of what was read: the ledger")]
+    patch_set: Annotated[str, Field(pattern=r"^[\w-]+@\d+$", description="name@version")]
+    sources: Annotated[list[str], Field(min_length=1, description="sources of labels, all of one legend")]
+    size: Annotated[int, Field(ge=2, le=512, description="looks; side of a patch")] = 32
+    stride: Annotated[int, Field(ge=1, description="looks from patch to patch")] = 10
+    looks: Annotated[int, Field(ge=1, le=64, description="px of the scene in a look's side")] = 1
+    purity: Annotated[float, Field(gt=0.0, le=1.0, description="least share of a patch that its polygon covers")] = 1.0
+    most_per_label: Annotated[int, Field(ge=0, description="patches of a polygon at most; 0: no limit")] = 0
+    strip: Annotated[int, Field(ge=16, description="looks of the rows that a task holds at once")] = 512
+    land: Annotated[Url | None, Field(description="vector file of land, which patches must not touch")] = None
+    products_per_commit: Annotated[int, Field(ge=1, description="scenes in one transaction")] = 16
+    product_seconds: Annotated[float, Field(gt=0, description="s after which a scene is given up")] = 1800.0
+    retry_failed: Annotated[bool, Field(description="read again scenes that failed and did not change")] = True
+    max_failed_share: Annotated[Share, Field(description="share of failed scenes above which the job fails")] = 0.1
+
+
+def extract_patches(spark: SparkSession, settings: PatchSettings) -> dict[str, Any]:
+    """Cut the patches of every current scene with usable labels that was not read yet; the counts of the summary.
+
+    Raises:
+        MissingError: There are no usable labels of the sources.
+        TooManyFailuresError: More than `max_failed_share` of the scenes failed; the others are written.
+    """
+    name, retry = settings.patch_set, settings.retry_failed
+    books = Ledger(spark, "extract_patches", settings.extractions, settings.patches, PATCHES, "patch_id", name, retry)
+    labels = _wanted_labels(spark, settings)
+    scenes = open_table(spark, settings.products, PRODUCTS).where("status = 'current' AND level = 'GRD'")
+    scenes = scenes.withColumn("tile", F.lit("")).join(labels.select("product_id").distinct(), "product_id", "left_semi").persist()
+    books.open()
+    retracted = books.retract(scenes)
+    missing, wanted = books.missing(scenes), scenes.count()
+    logger.info("extract_patches: %d scenes to read of %d", len(missing), wanted)
+    ledger: list[dict[str, Any]] = []
+    for first in range(0, len(missing), settings.products_per_commit):
+        planned = missing[first : first + settings.products_per_commit]
+        done = books.done(planned)
+        chunk = [one for one in planned if one[0] not in done]
+        if chunk:
+            ledger += books.commit(_read_chunk(spark, settings, scenes, labels, chunk), chunk)
+        logger.info("extract_patches: %d of %d scenes", first + len(planned), len(missing))
+    scenes.unpersist()
+    summary = summarise(ledger)
+    summary["patches"] = summary.pop("rows")
+    summary |= {"table": settings.patches, "products_wanted": wanted, "products_retracted": retracted}
+    summary["patches_by_class"] = _by_class(spark, settings)
+    limit_failures(summary, settings.max_failed_share)
+    return summary
+
+
+def _wanted_labels(spark: SparkSession, settings: PatchSettings) -> DataFrame:
+    """Usable labels of the sources: product_id, label_id, label_root, class_id, geometry, crs."""
+    usable = open_table(spark, settings.labels, ICE_LABELS).where(F.col("source").isin(settings.sources) & F.col("usable"))
+    legends = sorted(row["legend"] for row in usable.select("legend").distinct().collect())
+    if len(legends) != 1:
+        raise MissingError(
+            f"needed usable labels of one legend from {', '.join(settings.sources)}, found {', '.join(legends) or 'none'}; "
+            "run import_ice_labels first, and name sources of one legend"
+        )
+    root = F.coalesce("carried_from", "label_id").alias("label_root")
+    return usable.select(F.col("scene").alias("product_id"), "label_id", root, "class_id", "geometry", "crs")
+
+
+def _read_chunk(spark: SparkSession, settings: PatchSettings, scenes: DataFrame, labels: DataFrame, chunk: list[Planned]) -> DataFrame:
+    attempts = {product: attempt for product, _, attempt in chunk}
+    names = list(attempts)
+    columns = ("product_id", "url", "kind", "fingerprint", "tile", "sensing_time")
+    rows = one_task_each(scenes.where(F.col("product_id").isin(names)).select(*columns), "product_id")
+    # The polygons of a chunk's scenes go along with its tasks: those of all scenes are never in one place.
+    drawn = {row["product_id"]: row["drawn"] for row in _drawn(labels.where(F.col("product_id").isin(names))).collect()}
+    return rows.mapInArrow(patch_reader(settings, attempts, drawn), _OUTPUT)
+
+
+def _drawn(labels: DataFrame) -> DataFrame:
+    """product_id, drawn: its labels in the order of their names."""
+    one = F.struct("label_id", "label_root", "class_id", "geometry", "crs")
+    return labels.groupBy("product_id").agg(F.sort_array(F.collect_list(one)).alias("drawn"))
+
+
+def patch_reader(settings: PatchSettings, attempts: dict[str, int], drawn: dict[str, Any]) -> Any:
+    """What `mapInArrow` runs on rows of the catalog: rows of patches, and behind them one row of the ledger a scene."""
+    told = settings.model_dump_json()
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        chosen = PatchSettings.model_validate_json(told)
+        for batch in batches:
+            for scene in batch.to_pylist():
+                labels = pd.DataFrame([row.asDict() for row in drawn[scene["product_id"]]])
+                yield from _read_scene(scene | {"attempt": attempts[scene["product_id"]]}, labels, chosen)
+
+    return read
+
+
+def _read_scene(scene: dict[str, Any], labels: pd.DataFrame, settings: PatchSettings) -> Iterator[pa.RecordBatch]:
+    started = time.monotonic()
+    told: dict[str, Any] = {"status": "failed", "rows": 0, "reason": None, "pixels_decoded": 0}
+    try:
+        for patches in iterate_within(settings.product_seconds, scene["product_id"], _cut_scene, scene, labels, settings):
+            yield from _batches(scene, labels, patches, settings)
+            told |= {"rows": told["rows"] + len(patches.rows), "pixels_decoded": told["pixels_decoded"] + patches.pixels}
+        told["status"] = "done"
+    except EESparkError as error:
+        told |= {"rows": 0, "reason": f"{type(error).__name__}: {error}"}
+    told["seconds"] = time.monotonic() - started
+    row = dict.fromkeys(_ARROW.names) | _same(scene, settings) | {"attempt": scene["attempt"]} | told
+    yield pa.RecordBatch.from_pylist([row], schema=_ARROW)
+
+
+def _cut_scene(scene: dict[str, Any], labels: pd.DataFrame, settings: PatchSettings) -> Iterator[Patches]:
+    crs = str(labels["crs"].iloc[0])
+    polygons = shapely.from_wkb(np.array([bytes(one) for one in labels["geometry"]], dtype=object))
+    options = PatchOptions(settings.size, settings.stride, settings.looks, settings.purity, settings.most_per_label, settings.strip)
+    with open_scene(Candidate(scene["product_id"], scene["url"], scene["kind"])) as opened:
+        land = read_land(settings.land, crs, shapely.union_all(polygons).envelope)
+        yield from cut_patches(opened, polygons, land, crs, options)
+
+
+def read_land(url: str | None, crs: str, near: Any) -> npt.NDArray[np.object_]:
+    """Polygons of land near an area, in a CRS; none where no file is named.
+
+    Args:
+        url: Of a vector file.
+        crs: To bring them to; polar.
+        near: Area in that CRS.
+    """
+    if url is None:
+        return np.zeros(0, dtype=object)
+    frame = geopandas.read_file(url)
+    moved = to_polar(frame.geometry.to_numpy(), str(frame.crs), crs)
+    return np.asarray(moved[shapely.intersects(moved, shapely.buffer(near, 10_000.0))], dtype=object)
+
+
+def _same(scene: dict[str, Any], settings: PatchSettings) -> dict[str, Any]:
+    return {"sample_set": settings.patch_set, **{name: scene[name] for name in _KEYS[1:]}}
+
+
+def _batches(scene: dict[str, Any], labels: pd.DataFrame, patches: Patches, settings: PatchSettings) -> Iterator[pa.RecordBatch]:
+    names = labels["label_id"].to_numpy()
+    name_key = pd.util.hash_array(np.array([scene["product_id"]], dtype=object), categorize=False)
+    for first in range(0, len(patches.rows), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        label, count = patches.label[part], len(patches.rows[part])
+        keys = hash_uint64(name_key, patches.rows[part], patches.cols[part], settings.size, settings.looks, label)
+        columns: dict[str, Any] = {name: pa.nulls(count, _ARROW.field(name).type) for name in _ARROW.names}
+        columns |= {name: pa.array([value] * count, _ARROW.field(name).type) for name, value in _same(scene, settings).items()}
+        columns |= {
+            "patch_id": pa.array(keys.view(np.int64)),
+            "label_id": pa.array(names[label], pa.string()),
+            "label_root": pa.array(labels["label_root"].to_numpy()[label], pa.string()),
+            "class_id": pa.array(labels["class_id"].to_numpy()[label].astype(np.int32)),
+            "row": pa.array(patches.rows[part].astype(np.int32)),
+            "col": pa.array(patches.cols[part].astype(np.int32)),
+            "size": pa.array(np.full(count, settings.size, np.int32)),
+            "looks": pa.array(np.full(count, settings.looks, np.int32)),
+            "purity": pa.array(patches.purity[part]),
+            "x": pa.array(patches.x[part]),
+            "y": pa.array(patches.y[part]),
+            "sigma": pa.array([one.astype("<f4").tobytes() for one in patches.sigma[part]], pa.binary()),
+            "incidence": pa.array([one.astype("<f4").tobytes() for one in patches.incidence[part]], pa.binary()),
+        }
+        yield pa.RecordBatch.from_arrays([columns[name] for name in _ARROW.names], schema=_ARROW)
+
+
+def _by_class(spark: SparkSession, settings: PatchSettings) -> dict[str, int]:
+    rows = open_table(spark, settings.patches, PATCHES).where(F.col("sample_set") == settings.patch_set)
+    counted = rows.groupBy("class_id").agg(F.count("*").alias("n")).orderBy("class_id").collect()
+    return {str(row["class_id"]): int(row["n"]) for row in counted}
