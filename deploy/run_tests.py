@@ -17,8 +17,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "build" / "tests"
-# By what they share: the demo's run; one Spark session with one tiny chain.
-HALVES = {"demo": ("tests/unit", "tests/real", "tests/e2e"), "spark": ("tests/spark", "tests/faults")}
+# By what they share: the demo's run; one Spark session with one tiny chain. Benchmarks share neither, and make the halves alike.
+_BENCHMARKS = "tests/spark/test_benchmarks.py"
+HALVES = {
+    "demo": ("tests/unit", "tests/real", "tests/e2e", _BENCHMARKS),
+    "spark": ("tests/spark", "tests/faults", f"--ignore={_BENCHMARKS}"),
+}
 _TOLD_EVERY_S = 60.0
 
 
