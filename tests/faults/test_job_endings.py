@@ -31,7 +31,9 @@ def test_that_an_empty_archive_is_refused_before_spark_starts_and_no_table_is_ma
     chain = scanned.copied(tmp_path)
     (tmp_path / "archive").mkdir()
     run = jobs.run("scan_archive", scanning(chain, archive=str(tmp_path / "archive")), code=2)
-    assert_told_in_a_line(run, f"needed Sentinel products (.SAFE folders, S1*.zip, S2*.zip, S2*.json) in {tmp_path}/archive, found none; check")
+    assert_told_in_a_line(
+        run, f"needed Sentinel products (.SAFE folders, S1*.zip, S2*.zip, S2*.json) in {tmp_path}/archive, found none; check"
+    )
     assert "Spark" not in run.log()
     assert not Path(chain.table("products")).exists()
 
