@@ -24,7 +24,8 @@ demo: setup
 study: setup
 	@$(BIN)/python deploy/study.py
 
-# All benchmarks, some hours; `make bench ONLY=feed`, `make bench ONLY="extraction clouds" ARGS="--runs 3"`. Results go to build/bench.
+# All benchmarks, some hours; `make bench ONLY=feed`, `make bench ONLY="extraction clouds" ARGS="--runs 3"`. Results go to build/bench;
+# `python -m benchmarks.page --store` then puts them into the docs.
 bench: setup
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(ARGS),-- $(ARGS))
 
