@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -79,6 +80,8 @@ def _run(
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)  # the parent died before the call
+    # What the parent made is the parent's to end: a connection or event loop that is collected here would be closed there too.
+    gc.freeze()
     try:
         for value in function(*args):
             sender.send((_ITEM, value))

@@ -72,6 +72,20 @@ def test_that_a_site_is_seen_in_the_middle_at_its_angle(view: View) -> None:
     assert (north[1] > north[0]) == view.ascending
 
 
+def test_that_annotated_points_appear_where_the_annotation_has_them() -> None:
+    geometry = scene_geometry(View(-18.7, 76.8, False, 26.0, 900, 700))
+    grid = geometry.grid
+    lines, samples = np.meshgrid(grid.lines, grid.samples, indexing="ij")
+    line, sample = geometry.to_image(grid.longitude, grid.latitude, 0.0)
+    np.testing.assert_allclose(line, lines, atol=1e-3)
+    np.testing.assert_allclose(sample, samples, atol=1e-3)
+    longitude, latitude = geometry.to_ground(lines, samples, 0.0)
+    np.testing.assert_allclose(longitude, grid.longitude, atol=1e-7)
+    np.testing.assert_allclose(latitude, grid.latitude, atol=1e-8)
+    # A line is one time, and its far samples are seen later by half of their echo's delay: some hundredths of a line, and no less.
+    assert np.ptp(grid.azimuth_time[0]) > 0.005 * geometry.line_interval_s
+
+
 def test_that_samples_are_forty_metres_of_sea_apart() -> None:
     geometry = scene_geometry(View(-18.7, 76.8, False, 30.0, 300, 900))
     placement = place_scene(geometry)
