@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,30 +16,10 @@ from eespark.errors import EESparkError
 from eespark.io.extract import extract_product
 from eespark.io.guard import call_within
 from eespark.io.storage import read_bytes
+from eespark.schema import OBSERVATIONS
+from eespark.spark.task_rows import task_schema
 
-OUTPUT: Final = (
-    "sample_set string, product_id string, fingerprint string, sample_id bigint, tile string, sensing_time timestamp, "
-    "reflectance array<smallint>, flag tinyint, "
-    "attempt int, status string, rows bigint, reason string, seconds double, pixels_decoded bigint"
-)
-_ARROW: Final = pa.schema(
-    [
-        ("sample_set", pa.string()),
-        ("product_id", pa.string()),
-        ("fingerprint", pa.string()),
-        ("sample_id", pa.int64()),
-        ("tile", pa.string()),
-        ("sensing_time", pa.timestamp("us", tz="UTC")),
-        ("reflectance", pa.list_(pa.int16())),
-        ("flag", pa.int8()),
-        ("attempt", pa.int32()),
-        ("status", pa.string()),
-        ("rows", pa.int64()),
-        ("reason", pa.string()),
-        ("seconds", pa.float64()),
-        ("pixels_decoded", pa.int64()),
-    ]
-)
+OUTPUT, _ARROW = task_schema(OBSERVATIONS)
 
 
 def product_reader(sample_set: str, seconds: float, attempts: dict[str, int], packs: dict[str, str]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,6 +107,24 @@ class Ledger:
         ordered = left.orderBy("tile", "sensing_time", "product_id")
         rows = ordered.select("product_id", "fingerprint", F.coalesce("tried", F.lit(0)).alias("tried")).collect()
         return [(row["product_id"], row["fingerprint"], row["tried"] + 1) for row in rows]
+
+    def read_all(self, missing: Sequence[Planned], per_commit: int, read: Callable[[list[Planned]], DataFrame]) -> list[dict[str, Any]]:
+        """Read and commit what is missing, chunk by chunk; the ledger's rows.
+
+        Args:
+            missing: Of `missing`.
+            per_commit: Products of a chunk.
+            read: Gives what reads a chunk, as `commit` takes it.
+        """
+        rows: list[dict[str, Any]] = []
+        for first in range(0, len(missing), per_commit):
+            planned = missing[first : first + per_commit]
+            done = self.done(planned)
+            chunk = [one for one in planned if one[0] not in done]
+            if chunk:
+                rows += self.commit(read(chunk), chunk)
+            logger.info("%s: %d of %d products", self.job, first + len(planned), len(missing))
+        return rows
 
     def done(self, planned: Sequence[Planned]) -> set[str]:
         """Names of the planned products that the ledger has as done: another driver, with other chunks, was first."""

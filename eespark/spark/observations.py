@@ -59,14 +59,7 @@ def extract_series(spark: SparkSession, settings: ExtractSettings) -> dict[str, 
     retracted = books.retract(products)
     missing, wanted = books.missing(products), products.count()
     logger.info("extract_series: %d products to read of %d, %d samples in %d tiles", len(missing), wanted, samples, len(packs))
-    ledger: list[dict[str, Any]] = []
-    for first in range(0, len(missing), settings.products_per_commit):
-        planned = missing[first : first + settings.products_per_commit]
-        done = books.done(planned)
-        chunk = [one for one in planned if one[0] not in done]
-        if chunk:
-            ledger += books.commit(_read_chunk(settings, products, chunk, packs), chunk)
-        logger.info("extract_series: %d of %d products", first + len(planned), len(missing))
+    ledger = books.read_all(missing, settings.products_per_commit, lambda chunk: _read_chunk(settings, products, chunk, packs))
     products.unpersist()
     summary = summarise(ledger)
     summary["observations"] = summary.pop("rows")

@@ -29,44 +29,13 @@ from eespark.schema import ICE_LABELS, PATCHES, PRODUCTS
 from eespark.settings import Share, Url
 from eespark.spark.ledger import Ledger, Planned, limit_failures, summarise
 from eespark.spark.tables import open_table
+from eespark.spark.task_rows import task_schema
 from eespark.spark.tasks import one_task_each
 
 logger = logging.getLogger(__name__)
 
 _KEYS: Final = ("sample_set", "product_id", "fingerprint", "tile", "sensing_time")
-_ARROW: Final = pa.schema(
-    [
-        ("sample_set", pa.string()),
-        ("product_id", pa.string()),
-        ("fingerprint", pa.string()),
-        ("tile", pa.string()),
-        ("sensing_time", pa.timestamp("us", tz="UTC")),
-        ("patch_id", pa.int64()),
-        ("label_id", pa.string()),
-        ("label_root", pa.string()),
-        ("class_id", pa.int32()),
-        ("row", pa.int32()),
-        ("col", pa.int32()),
-        ("size", pa.int32()),
-        ("looks", pa.int32()),
-        ("purity", pa.float64()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("sigma", pa.binary()),
-        ("incidence", pa.binary()),
-        ("attempt", pa.int32()),
-        ("status", pa.string()),
-        ("rows", pa.int64()),
-        ("reason", pa.string()),
-        ("seconds", pa.float64()),
-        ("pixels_decoded", pa.int64()),
-    ]
-)
-_OUTPUT: Final = (
-    "sample_set string, product_id string, fingerprint string, tile string, sensing_time timestamp, patch_id bigint, label_id string, "
-    "label_root string, class_id int, row int, col int, size int, looks int, purity double, x double, y double, sigma binary, "
-    "incidence binary, attempt int, status string, rows bigint, reason string, seconds double, pixels_decoded bigint"
-)
+_OUTPUT, _ARROW = task_schema(PATCHES)
 _AT_ONCE: Final = 1_024
 
 
@@ -108,14 +77,7 @@ def extract_patches(spark: SparkSession, settings: PatchSettings) -> dict[str, A
     retracted = books.retract(scenes)
     missing, wanted = books.missing(scenes), scenes.count()
     logger.info("extract_patches: %d scenes to read of %d", len(missing), wanted)
-    ledger: list[dict[str, Any]] = []
-    for first in range(0, len(missing), settings.products_per_commit):
-        planned = missing[first : first + settings.products_per_commit]
-        done = books.done(planned)
-        chunk = [one for one in planned if one[0] not in done]
-        if chunk:
-            ledger += books.commit(_read_chunk(spark, settings, scenes, labels, chunk), chunk)
-        logger.info("extract_patches: %d of %d scenes", first + len(planned), len(missing))
+    ledger = books.read_all(missing, settings.products_per_commit, lambda chunk: _read_chunk(spark, settings, scenes, labels, chunk))
     scenes.unpersist()
     summary = summarise(ledger)
     summary["patches"] = summary.pop("rows")
