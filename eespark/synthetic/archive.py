@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,7 @@ from eespark.synthetic.region import TILES, UNLABELLED, WORLD_EPSG, crop_grid
 from eespark.synthetic.render import render
 from eespark.synthetic.safe import write_product
 from eespark.synthetic.settings import ArchiveSettings
+from eespark.synthetic.workers import run_in_processes
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ def _fill(settings: ArchiveSettings, whole: Path, work: Path, key: dict[str, Any
         for p in products
     ]
     made = []
-    for number, record in enumerate(_run(tasks, settings.workers), start=1):
+    for number, record in enumerate(run_in_processes(make_product, tasks, settings.workers), start=1):
         made.append(record)
         if number % 10 == 0 or number == len(tasks):
             logger.info("products: %d of %d", number, len(tasks))
@@ -127,14 +126,6 @@ def _fill(settings: ArchiveSettings, whole: Path, work: Path, key: dict[str, Any
         **counts,
         "parameters_hash": key["parameters_hash"],
     }
-
-
-def _run(tasks: list[Work], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
-        yield from map(make_product, tasks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(make_product, tasks)
 
 
 def write_patches(landscape: geopandas.GeoDataFrame, grid: TileGrid, work: Path, truth: Path) -> None:

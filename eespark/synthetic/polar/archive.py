@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from eespark.synthetic.polar.ice import Sea
 from eespark.synthetic.polar.plan import Scene, plan_scenes, sea_of
 from eespark.synthetic.polar.product import Seen, make_scene
 from eespark.synthetic.polar.settings import PolarSettings
+from eespark.synthetic.workers import run_in_processes
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +63,7 @@ def make_polar_archive(settings: PolarSettings) -> dict[str, Any]:
 def _fill(settings: PolarSettings, whole: Path, key: dict[str, Any]) -> dict[str, Any]:
     scenes, sea = plan_scenes(settings), sea_of(settings)
     made: list[dict[str, Any]] = []
-    for record in _run([Work(scene, sea, str(whole)) for scene in scenes], settings.workers):
+    for record in run_in_processes(_make, [Work(scene, sea, str(whole)) for scene in scenes], settings.workers):
         made.append(record)
         logger.info("scenes: %d of %d", len(made), len(scenes))
     _gather(whole / "labels")
@@ -78,14 +76,6 @@ def _fill(settings: PolarSettings, whole: Path, key: dict[str, Any]) -> dict[str
         "icebergs": sum(one["icebergs"] for one in made),
         "parameters_hash": key["parameters_hash"],
     }
-
-
-def _run(tasks: list[Work], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
-        yield from map(_make, tasks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_make, tasks)
 
 
 def _make(work: Work) -> dict[str, Any]:

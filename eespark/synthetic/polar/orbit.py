@@ -10,7 +10,7 @@ import numpy as np
 from pyproj import Transformer
 from scipy.optimize import fsolve
 
-from eespark.sar_geometry import Floats, GeolocationGrid, GroundRange, Orbit, SceneGeometry
+from eespark.sar_geometry import SPEED_OF_LIGHT, Floats, GeolocationGrid, GroundRange, Orbit, SceneGeometry
 
 # S1-RS-MDA-52-7440, Sentinel-1 Product Definition: 693 km above the equator, 98.18 degrees.
 RADIUS_M: Final = 7_070_981.0
@@ -22,7 +22,6 @@ SPACING_M: Final = 40.0
 _STATE_STEP_S: Final = 10.0
 _DEGREE: Final = 8
 _POLYNOMIAL_STEP_S: Final = 1.0
-_SPEED_OF_LIGHT: Final = 299_792_458.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def scene_geometry(view: View) -> SceneGeometry:
     slant = _polynomial(ground_range, rows * LINE_INTERVAL_S, cols * SPACING_M)
     middle = _polynomial(ground_range, np.zeros(1), np.array([view.samples / 2 * SPACING_M]))
     # The time of a point is that of its line, and sooner or later by half the difference of its echo's.
-    times = rows * LINE_INTERVAL_S + (slant - middle) / _SPEED_OF_LIGHT
+    times = rows * LINE_INTERVAL_S + (slant - middle) / SPEED_OF_LIGHT
     place = orbit.ground_at(times, slant, np.zeros(rows.shape), np.repeat(site, len(rows), axis=0))
     longitude, latitude = _geodetic().transform(place[:, 0], place[:, 1], place[:, 2])[:2]
     columns = (longitude, latitude, np.zeros(rows.shape), _incidence(orbit, times, place), times, slant)
