@@ -167,25 +167,28 @@ def _inside(polygons: Geometries, grid: TileGrid, test: Test) -> tuple[Ints, Int
 
 def _cells(which: Ints, windows: Ints) -> tuple[Ints, Ints, Ints]:
     """Number of polygon, row and column of all cells of the polygons' windows (n, 4), row-major in each."""
+    member, rows, cols = _spread(windows)
+    return which[member], windows[member, 0] + rows, windows[member, 1] + cols
+
+
+def _spread(windows: Ints) -> tuple[Ints, Ints, Ints]:
+    """Number of window, row and column in it of all cells of windows (n, 4), row-major in each."""
     sizes = windows[:, 2] * windows[:, 3]
-    member = np.repeat(np.arange(len(which)), sizes)
+    member = np.repeat(np.arange(len(windows)), sizes)
     place = np.arange(len(member)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     width = windows[member, 3]
-    return which[member], windows[member, 0] + place // width, windows[member, 1] + place % width
+    return member, place // width, place % width
 
 
 def _all_corners_inside(polygons: Geometries, grid: TileGrid, which: Ints, windows: Ints) -> Bools:
     """Whether the four corners of each cell of `_cells` lie in its polygon or on its boundary, each corner asked once."""
     lattice = windows + np.array([0, 0, 1, 1])
-    index, rows, cols = _cells(which, lattice)
-    inside = _corners_inside(polygons[index], grid, rows, cols)
-    sizes = windows[:, 2] * windows[:, 3]
-    member = np.repeat(np.arange(len(which)), sizes)
-    place = np.arange(len(member)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    width = windows[member, 3]
-    corners = lattice[:, 2] * lattice[:, 3]
-    upper = (np.cumsum(corners) - corners)[member] + place // width * (width + 1) + place % width
-    return np.asarray(inside[upper] & inside[upper + 1] & inside[upper + width + 1] & inside[upper + width + 2])
+    index, corner_rows, corner_cols = _cells(which, lattice)
+    inside = _corners_inside(polygons[index], grid, corner_rows, corner_cols)
+    member, rows, cols = _spread(windows)
+    corners, width = lattice[:, 2] * lattice[:, 3], lattice[member, 3]
+    upper = (np.cumsum(corners) - corners)[member] + rows * width + cols
+    return np.asarray(inside[upper] & inside[upper + 1] & inside[upper + width] & inside[upper + width + 1])
 
 
 def _windows(polygons: Geometries, grid: TileGrid) -> Ints:

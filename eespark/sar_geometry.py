@@ -9,7 +9,7 @@ from one between two (docs/decisions/0011): the nearest gives the slant ranges o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
@@ -232,8 +232,12 @@ class SceneGeometry:
 
     def _first_guess(self, lines: Floats, samples: Floats) -> Floats:
         """(n, 3) earth-fixed metres, linear between the points of the grid."""
-        corners = np.stack(_earth_fixed().transform(self.grid.longitude, self.grid.latitude, self.grid.height), axis=-1)
-        return np.stack([_bilinear(self.grid, corners[..., axis], lines, samples) for axis in range(3)], axis=-1)
+        return np.stack([_bilinear(self.grid, self._corners[..., axis], lines, samples) for axis in range(3)], axis=-1)
+
+    @cached_property
+    def _corners(self) -> Floats:
+        """(n, m, 3) earth-fixed metres of the annotated points."""
+        return np.stack(_earth_fixed().transform(self.grid.longitude, self.grid.latitude, self.grid.height), axis=-1)
 
     def _slant_range(self, times: Floats, ground: Floats) -> Floats:
         number = _nearest(self.ground_range.times, times)
@@ -284,9 +288,11 @@ def _cell(nodes: Floats, at: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     return left, np.asarray((place - nodes[left]) / (nodes[left + 1] - nodes[left]))
 
 
+@lru_cache(maxsize=1)
 def _earth_fixed() -> Transformer:
     return Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)
 
 
+@lru_cache(maxsize=1)
 def _geodetic() -> Transformer:
     return Transformer.from_crs("EPSG:4978", "EPSG:4979", always_xy=True)
