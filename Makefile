@@ -1,5 +1,6 @@
-# make demo   the main job on an embedded archive, ending in a report page
-# make test   all checks and tests
+# make demo        the main job on an embedded archive, ending in a report page
+# make demo-polar  the same of sea ice
+# make test        all checks and tests
 # Both set everything up first; `make setup` alone does that and no more.
 SHELL := /bin/bash
 PYTHON ?= python3.11
@@ -9,7 +10,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo study bench test unit check lock clean
+.PHONY: setup demo demo-polar study bench test unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -19,6 +20,9 @@ $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horov
 
 demo: setup
 	@$(BIN)/python deploy/demo.py
+
+demo-polar: setup
+	@$(BIN)/python deploy/demo.py polar
 
 # Models x seeds, about an hour; `deploy/study.py --store` then puts the results into the docs.
 study: setup

@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.running import ROOT
 
-NAMES = ("extraction", "clouds", "sampling", "feed", "ranks", "mapping", "scaling")
+NAMES = ("extraction", "clouds", "sampling", "feed", "ranks", "mapping", "scaling", "polar")
 
 
 def main() -> None:

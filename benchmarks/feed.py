@@ -18,11 +18,13 @@ from benchmarks.timing import Lap, compare, interleave, spread, timed
 from benchmarks.training_sets import write_set
 from eespark.io.storage import read_manifest
 from eespark.train.backend import SingleProcess
-from eespark.train.data import Arrays, epoch_seed, petastorm_chunks, shape_of, shuffled_batches
+from eespark.train.data import Arrays, petastorm_chunks, shape_of
 from eespark.train.fit import weights_digest
+from eespark.train.kinds import kind_of
 from eespark.train.loop import class_weights, learning_rate, make_step, run_epoch, train_batches
-from eespark.train.models import build_model, scaling_of, seed_dropout
+from eespark.train.models import seed_dropout
 from eespark.train.settings import AugmentSettings, FitSettings, ModelSettings
+from eespark.train.shuffle import epoch_seed, shuffled_batches
 
 # The demo's network, and the quickest one of the library, which leaves a feed the least time.
 MODELS = {"bilstm": {"units": 48, "layers": 2, "features": 48}, "cnn1d": {"units": 64, "layers": 3, "features": 48}}
@@ -83,10 +85,11 @@ def _compare(plan: _Plan, sizes: Sizes) -> dict[str, Any]:
     print(plan.settings.model.name)
     settings, manifest = plan.settings, plan.manifest
     tf.keras.utils.set_random_seed(0)
-    model = build_model(settings.model, scaling_of(manifest), len(manifest["classes"]))
+    kind = kind_of(manifest)
+    model = kind.build(settings)
     optimizer = tf.keras.optimizers.Adam(settings.learning_rate)
     optimizer.build(model.trainable_variables)
-    step, weights = make_step(model, optimizer, SingleProcess(), settings), class_weights(settings.class_weights, manifest)
+    step, weights = make_step(model, kind, optimizer, SingleProcess(), settings), class_weights(settings.class_weights, manifest)
     rates = [learning_rate(settings, 1, number, plan.steps) for number in range(plan.steps)]
     first, still = model.get_weights(), [one.numpy() for one in optimizer.variables]
     kept = keep(fed(plan))
@@ -96,7 +99,7 @@ def _compare(plan: _Plan, sizes: Sizes) -> dict[str, Any]:
         for variable, value in zip(optimizer.variables, still, strict=True):
             variable.assign(value)
         seed_dropout(model, 1)
-        made = train_batches(batches, settings, weights, manifest["scale"], np.random.default_rng(1))
+        made = train_batches(batches, kind, settings, weights, np.random.default_rng(1))
         seconds, _ = timed(lambda: run_epoch(step, made, rates))
         return Lap(seconds, plan.steps * settings.batch / 1e3, {"weights_sha256": weights_digest(model)})
 

@@ -73,7 +73,7 @@ def _train(spark: SparkSession, folder: Path, sizes: Sizes, processes: int) -> t
         raise ValueError(f"needed the same weights in all ranks, found {[one['weights_sha256'] for one in ranks]}")
     steps, batch = steps_an_epoch(read_manifest(places["training_set"], "training_set"), processes, fit.batch)
     series = steps * batch * processes
-    seconds = sum(series / epoch["series_per_s"] for epoch in ranks[0]["history"][1:])
+    seconds = sum(series / epoch["rows_per_s"] for epoch in ranks[0]["history"][1:])
     counted = {"series": series, "steps": steps, "epochs": len(ranks[0]["history"])}
     return Lap(seconds, series * (counted["epochs"] - 1) / 1e3, counted), ranks[0]["history"][-1]["validation_macro_f1"]
 

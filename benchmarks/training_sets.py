@@ -17,7 +17,7 @@ from eespark.io.storage import write_manifest
 from eespark.kernels.series import band_sums, mean_and_std
 from eespark.legend import load_legend
 from eespark.manifest import build_manifest
-from eespark.train.data import FED
+from eespark.train.data import series_shape
 
 CLEAR_SHARE = 0.55  # of the dates of a series: about what the demo's archive has
 CLASSES = 15
@@ -61,7 +61,7 @@ def _series(rng: np.random.Generator, rows: int, times: int) -> dict[str, npt.ND
 
 def _table(arrays: dict[str, npt.NDArray[Any]]) -> pa.Table:
     columns = {}
-    for name in FED:
+    for name in series_shape(1, 1, ()).fed:
         flat = arrays[name].reshape(len(arrays[name]), -1)
         offsets = pa.array(np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1])
         one = arrays[name].ndim == 1

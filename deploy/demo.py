@@ -1,46 +1,78 @@
-"""Run the whole chain on an embedded archive: every job as its users run it, one after another, ending in a report page."""
+"""Run a whole chain on an embedded archive: every job as its users run it, one after another, ending in a report page.
+
+`demo.py` runs the chain of crops, `demo.py polar` that of sea ice.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from runner import ROOT, run_job
 
-JOBS = (
-    "make_demo_archive",
-    "scan_archive",
-    "import_labels",
-    "draw_samples",
-    "extract_series",
-    "build_training_set",
-    "train",
-    "predict_map",
+
+@dataclass(frozen=True)
+class Chain:
+    """Jobs with their settings in deploy/conf, the folder below build where they write, and the job that tells how good it is."""
+
+    folder: str
+    jobs: tuple[tuple[str, str], ...]
+    judge: str
+    report: str = "report.html"
+
+
+FOOD = Chain(
+    "demo",
+    tuple((job, job) for job in (
+        "make_demo_archive", "scan_archive", "import_labels", "draw_samples", "extract_series", "build_training_set", "train",
+        "predict_map", "validate", "report",
+    )),
     "validate",
-    "report",
-)
+)  # fmt: skip
+POLAR = Chain(
+    "polar",
+    (
+        ("make_polar_archive", "make_polar_archive"), ("scan_archive", "scan_polar"), ("import_ice_labels", "import_ice_labels"),
+        ("extract_patches", "extract_patches"), ("build_patch_set", "build_patch_set"), ("train", "train_ice"), ("train", "train_ice_vgg"),
+        ("predict_ice_map", "predict_ice_map"), ("validate_ice", "validate_ice"), ("report_ice", "report_ice"),
+    ),
+    "validate_ice",
+)  # fmt: skip
+CHAINS = {"food": FOOD, "polar": POLAR}
 
 
 def main() -> None:
-    """Run the jobs with the settings of deploy/conf, which lie below build/demo."""
-    demo = ROOT / "build" / "demo"
+    """Run the jobs of a chain."""
+    chain = CHAINS[sys.argv[1] if len(sys.argv) > 1 else "food"]
+    home = ROOT / "build" / chain.folder
     started = time.monotonic()
     stages: dict[str, Any] = {}
-    for number, job in enumerate(JOBS, start=1):
-        print(f"demo: {number:2d}/{len(JOBS)} {job:<20}", end="", flush=True)
-        stages[job] = run_job(job, ROOT / "deploy" / "conf" / f"{job}.yaml", demo / "logs" / f"{job}.log")
-        print(f"{stages[job]['wall_seconds']:7.1f} s", flush=True)
-    summary = {"seconds": round(time.monotonic() - started, 1), "stages": stages, "validation": headline(stages["validate"])}
-    (demo / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    for protocol, found in summary["validation"].items():
-        print(f"demo: {protocol:<16} overall accuracy {found['overall_accuracy']:.3f}, macro-F1 {found['macro_f1']:.3f}")
-    print(f"demo: done in {summary['seconds']:.0f} s; the report: {demo / 'report.html'}")
+    for number, (job, conf) in enumerate(chain.jobs, start=1):
+        print(f"demo: {number:2d}/{len(chain.jobs)} {conf:<20}", end="", flush=True)
+        stages[conf] = run_job(job, ROOT / "deploy" / "conf" / f"{conf}.yaml", home / "logs" / f"{conf}.log")
+        print(f"{stages[conf]['wall_seconds']:7.1f} s", flush=True)
+    found = headline(stages[chain.judge])
+    summary = {"seconds": round(time.monotonic() - started, 1), "stages": stages, "validation": found}
+    (home / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    for protocol, told in found.items():
+        print(f"demo: {protocol:<16} {', '.join(_words(told))}")
+    print(f"demo: done in {summary['seconds']:.0f} s; the report: {home / chain.report}")
 
 
-def headline(validate: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Overall accuracy and macro-F1 of the trained network by protocol."""
+def headline(validate: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the validation tells first, by protocol."""
     return dict(validate["headline"])
+
+
+def _words(told: dict[str, Any]) -> list[str]:
+    """Figures of one protocol, or of each model of it."""
+    words = []
+    for name, value in told.items():
+        words += [f"{name} {one}" for one in _words(value)] if isinstance(value, dict) else [f"{name.replace('_', ' ')} {value:.3f}"]
+    return words
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ error says what was needed, what was found, where, and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class EESparkError(Exception):
     """Base of every error that eespark raises knowingly."""
@@ -40,4 +43,8 @@ class StorageFullError(CapacityError):
 
 
 class TooManyFailuresError(EESparkError, RuntimeError):
-    """More items failed than `max_failed_share` allows; everything else was written."""
+    """More items failed than `max_failed_share` allows; everything else was written, as `summary` tells."""
+
+    def __init__(self, message: str, summary: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.summary = dict(summary or {})

@@ -20,6 +20,7 @@ class IceLegend:
         ice: Class of all ice, whatever its stage; None where stages are told apart.
         codes: Class of the source -> class.
         reasons: Stage -> why it has no class.
+        chart: Class -> SIGRID-3 stage that stands for it in charts made from maps.
     """
 
     legend: Legend
@@ -28,6 +29,7 @@ class IceLegend:
     ice: int | None
     codes: dict[str, int]
     reasons: dict[int, str]
+    chart: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,14 @@ def load_ice_legend(name: str) -> IceLegend:
     codes = {str(code): int(one) for code, one in content.get("codes", {}).items()}
     water, ice = content.get("water"), content.get("ice")
     known = {one.class_id for one in legend.classes}
-    led_to = {*stages.values(), *codes.values(), *(one for one in (water, ice) if one is not None)}
-    if led_to - known or not all(known_stage(code) for code in stages):
+    chart = {int(one): int(code) for one, code in content.get("chart", {}).items()}
+    led_to = {*stages.values(), *codes.values(), *chart, *(one for one in (water, ice) if one is not None)}
+    if led_to - known or not all(known_stage(code) for code in (*stages, *chart.values())):
         raise FormatError(
             f"legend {name}: needed known stages that lead to the classes {sorted(known)}, found {stages} and {sorted(led_to)}"
         )
     reasons = {int(code): str(text) for code, text in content.get("reasons", {}).items()}
-    return IceLegend(legend, stages, water, ice, codes, reasons)
+    return IceLegend(legend, stages, water, ice, codes, reasons, chart)
 
 
 def place_codes(codes: IceCodes, legend: IceLegend, least_share: float) -> IcePlacement:

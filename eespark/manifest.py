@@ -16,13 +16,19 @@ MANIFEST_VERSION: Final = 1
 FILE_NAME: Final = "manifest.json"
 _KINDS: Final[dict[str, frozenset[str]]] = {
     "sample_set": frozenset({"sample_set", "legend", "settings", "counts", "audit"}),
-    "training_set": frozenset(
-        {"sample_set", "legend", "classes", "bands", "scale", "times", "statistics", "parts", "grid", "settings", "tables"}
-    ),
-    "bundle": frozenset({"model", "legend", "classes", "bands", "scale", "times", "statistics", "grid", "settings", "training_set"}),
+    "training_set": frozenset({"sample_set", "legend", "classes", "bands", "statistics", "parts", "settings", "tables"}),
+    "bundle": frozenset({"model", "legend", "classes", "bands", "statistics", "settings", "training_set"}),
     "map": frozenset({"bundle", "legend", "classes", "tile", "settings", "counts"}),
     "validation": frozenset({"bundle", "protocols"}),
 }
+
+INPUTS: Final[dict[str, tuple[str, ...]]] = {"series": ("scale", "times", "grid"), "patches": ("size", "looks")}
+"""What a network is given -> entries that tell of it, in the manifests of training sets and bundles."""
+
+
+def inputs_of(manifest: Mapping[str, Any]) -> str:
+    """Series or patches; manifests that do not tell are of series."""
+    return str(manifest.get("inputs", "series"))
 
 
 def build_manifest(kind: str, content: Mapping[str, Any], code_version: str) -> dict[str, Any]:
@@ -58,7 +64,12 @@ def check_manifest(manifest: object, kind: str, where: str) -> dict[str, Any]:
             f"{where}: needed manifest version {MANIFEST_VERSION}, found {version}; "
             f"rebuild it, or use the eespark that wrote it ({manifest.get('eespark_version')})"
         )
-    missing = sorted(_KINDS[kind] - manifest.keys())
+    needed = set(_KINDS[kind])
+    if kind in ("training_set", "bundle"):
+        if inputs_of(manifest) not in INPUTS:
+            raise ManifestError(f"{where}: needed inputs {' or '.join(INPUTS)}, found {inputs_of(manifest)}; rebuild the {kind}")
+        needed |= set(INPUTS[inputs_of(manifest)])
+    missing = sorted(needed - manifest.keys())
     if missing:
         raise ManifestError(f"{where}: a {kind} manifest needs {', '.join(missing)}; rebuild the {kind}")
     return manifest

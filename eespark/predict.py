@@ -22,11 +22,12 @@ from eespark.io.storage import NPZ_ERRORS, is_local, join_url, local_path, open_
 from eespark.kernels.calibration import softmax
 from eespark.kernels.novelty import NoveltyModel, novelty_score
 from eespark.kernels.packing import pack_dates
+from eespark.manifest import inputs_of
 
 logger = logging.getLogger(__name__)
 
 LARGEST_ONNX_BYTES = 512 * 1024**2
-_INPUTS = ("reflectance", "valid", "day")
+_INPUTS = {"series": ("reflectance", "valid", "day"), "patches": ("sigma", "incidence")}
 _OUTPUTS = ("logits", "features")
 _ONNX_ERRORS = (
     onnx_state.Fail,
@@ -71,6 +72,12 @@ class Bundle:
         """(classes,) shares of the classes that the network was trained on, class weights included."""
         return np.asarray(self.manifest["priors"], np.float64)
 
+    def run(self, *inputs: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+        """Logits and features of the network, by its inputs in the order of their kind."""
+        given = (np.ascontiguousarray(one, np.float32) for one in inputs)
+        logits, features = self.session.run(list(_OUTPUTS), dict(zip(_INPUTS[inputs_of(self.manifest)], given, strict=True)))
+        return logits, features
+
     def predict(
         self,
         reflectance: npt.NDArray[Any],
@@ -101,15 +108,38 @@ class Bundle:
         probabilities, novelty = np.zeros((count, classes), np.float32), np.zeros(count, np.float32)
         for start in range(0, count, batch):
             rows = slice(start, start + batch)
-            packed = pack_dates(reflectance[rows], valid[rows], day[rows])
-            inputs = (np.ascontiguousarray(one, np.float32) for one in packed)
-            logits, features = self.session.run(list(_OUTPUTS), dict(zip(_INPUTS, inputs, strict=True)))
+            logits, features = self.run(*pack_dates(reflectance[rows], valid[rows], day[rows]))
             probabilities[rows] = softmax(logits, self.manifest["temperature"])
             novelty[rows] = novelty_score(self.novelty, features)
         if priors is not None:
             probabilities = shift_priors(probabilities, self.priors, priors).astype(np.float32)
         best = probabilities.argmax(axis=1) if count else np.zeros(0, np.int64)
         return Prediction(probabilities, self.class_ids[best], probabilities[np.arange(count), best], novelty)
+
+
+def predict_patches(bundle: Bundle, sigma: npt.NDArray[Any], incidence: npt.NDArray[Any], batch: int = 256) -> Prediction:
+    """Classes of patches; a dense network tells them by the mean over its places.
+
+    Args:
+        bundle: Trained on patches.
+        sigma: (n, size, size, bands) sigma nought, linear, in the manifest's band order.
+        incidence: (n, size) degrees by column.
+        batch: Patches at a time.
+
+    Raises:
+        FormatError: Arrays whose shapes do not go together.
+    """
+    count, bands = len(sigma), len(bundle.manifest["bands"])
+    if sigma.ndim != 4 or sigma.shape[3] != bands or incidence.shape != (count, sigma.shape[2]):
+        raise FormatError(f"needed sigma (n, size, size, {bands}) with incidence (n, size), found {sigma.shape} and {incidence.shape}")
+    probabilities, novelty = np.zeros((count, len(bundle.class_ids)), np.float32), np.zeros(count, np.float32)
+    for start in range(0, count, batch):
+        rows = slice(start, start + batch)
+        logits, features = (one.mean(axis=(1, 2)) if one.ndim == 4 else one for one in bundle.run(sigma[rows], incidence[rows]))
+        probabilities[rows] = softmax(logits, bundle.manifest["temperature"])
+        novelty[rows] = novelty_score(bundle.novelty, features)
+    best = probabilities.argmax(axis=1) if count else np.zeros(0, np.int64)
+    return Prediction(probabilities, bundle.class_ids[best], probabilities[np.arange(count), best], novelty)
 
 
 def load_bundle(url: str, threads: int = 1) -> Bundle:
@@ -146,7 +176,7 @@ def check_bundle(manifest: dict[str, Any], where: str) -> dict[str, Any]:
     missing = sorted({"onnx", "novelty", "temperature", "priors"} - manifest.keys())
     if missing:
         raise ManifestError(f"{where}: a bundle to predict with needs {', '.join(missing)}; train again")
-    if tuple(manifest["bands"]) != BANDS:
+    if inputs_of(manifest) == "series" and tuple(manifest["bands"]) != BANDS:
         raise ManifestError(f"{where}: needed bands {', '.join(BANDS)}, found {', '.join(manifest['bands'])}; train on another set")
     names = (manifest["onnx"], manifest["novelty"])
     if any(not isinstance(name, str) or Path(name).name != name or name in ("", ".", "..") for name in names):
@@ -177,8 +207,9 @@ def _load(folder: Path, manifest: dict[str, Any], threads: int) -> Bundle:
     except _ONNX_ERRORS as error:
         raise FormatError(f"{onnx}: needed an ONNX model, found something else ({error}); train again") from error
     inputs, outputs = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}
-    if inputs != set(_INPUTS) or not set(_OUTPUTS) <= outputs:
-        raise FormatError(f"{onnx}: needed inputs {_INPUTS} and outputs {_OUTPUTS}, found {sorted(inputs)} and {sorted(outputs)}")
+    wanted = _INPUTS[inputs_of(manifest)]
+    if inputs != set(wanted) or not set(_OUTPUTS) <= outputs:
+        raise FormatError(f"{onnx}: needed inputs {wanted} and outputs {_OUTPUTS}, found {sorted(inputs)} and {sorted(outputs)}")
     return Bundle(manifest, session, _load_novelty(statistics))
 
 

@@ -36,9 +36,11 @@ def work(settings: TrainSettings) -> dict[str, Any]:
         "epochs": len(metrics["curves"]),
         "best_epoch": metrics["best_epoch"],
         "stopped_by": metrics["stopped_by"],
-        "series_per_s": metrics["curves"][-1]["series_per_s"],
+        "rows_per_s": metrics["curves"][-1]["rows_per_s"],
         "temperature": metrics["temperature"],
-        "validation": {name: validation[name] for name in ("rows", "overall_accuracy", "macro_f1", "ece_before", "ece_after")},
+        "validation": {
+            name: validation[name] for name in ("rows", "overall_accuracy", "macro_f1", "weighted_f1", "ece_before", "ece_after")
+        },
         "bundle": settings.bundle,
     }
 

@@ -10,15 +10,23 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from eespark.schema import TABLES
+from eespark.schema import PRODUCTS
+from eespark.schema_polar import ICE_LABELS, ICEBERGS, PATCHES
 from eespark.spark.catalog import ScanSettings, scan_archive
 from eespark.spark.ice_labels import IceImportSettings, import_ice_labels
-from eespark.spark.patches import PatchSettings
+from eespark.spark.ice_maps import IceMapSettings
+from eespark.spark.ice_validation import IceValidateSettings
+from eespark.spark.patch_sets import PatchSetSettings, build_patch_set
+from eespark.spark.patches import PatchSettings, extract_patches
 from eespark.spark.tables import open_table
 from eespark.synthetic.polar.archive import make_polar_archive
 from eespark.synthetic.polar.labels import file_name
 from eespark.synthetic.polar.plan import Scene, plan_scenes
 from eespark.synthetic.polar.settings import PolarSettings
+from eespark.train.fit import fit
+from eespark.train.settings import FitSettings
+
+_TABLES = {one.name: one for one in (PRODUCTS, ICE_LABELS, PATCHES, ICEBERGS)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Ice:
         return self.root / "input" / "labels"
 
     def table(self, name: str) -> DataFrame:
-        return open_table(self.spark, str(self.root / name), TABLES[name])
+        return open_table(self.spark, str(self.root / name), _TABLES[name])
 
     def importing(self, **changes: Any) -> IceImportSettings:
         sources = [
@@ -84,3 +92,43 @@ def labelled_ice(ice: Ice, ice_summary: dict[str, Any]) -> Ice:
     """And its labels imported."""
     assert ice_summary["scenes"] == 6
     return ice
+
+
+MODEL = {"name": "ice_cnn", "width": 0.25, "features": 12, "dropout": 0.1}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedIce:
+    """The tiny archive with a set and a bundle in a folder of its own."""
+
+    ice: Ice
+    folder: Path
+
+    def mapping(self, root: Path, **changes: Any) -> IceMapSettings:
+        told = {"products": str(self.ice.root / "products"), "labels": str(self.ice.root / "ice_labels"), "sources": ["uit"]}
+        told |= {"bundle": str(self.folder / "bundle"), "maps": str(root / "maps"), "summary": "unused", "stride": 4, "strip": 16}
+        told |= {
+            "land": str(self.ice.drawn / "coastline.gpkg"),
+            "scenes": [one.product_id for one in self.ice.scenes[:2]],
+            "least_area_m2": 0,
+        }
+        return IceMapSettings.model_validate(told | changes)
+
+    def validating(self, root: Path, **changes: Any) -> IceValidateSettings:
+        told = {"training_set": str(self.folder / "set"), "bundles": {"ice_cnn": str(self.folder / "bundle")}}
+        told |= {"validation": str(root / "validation"), "summary": "unused", "region_m": 5_000, "forest_trees": 20}
+        return IceValidateSettings.model_validate(told | changes)
+
+
+@pytest.fixture(scope="session")
+def trained_ice(labelled_ice: Ice, tmp_path_factory: pytest.TempPathFactory) -> TrainedIce:
+    """And a network trained on its patches."""
+    folder = tmp_path_factory.mktemp("trained")
+    ice = labelled_ice
+    extract_patches(ice.spark, ice.cutting(patch_set="chain@1"))
+    told = {name: str(ice.root / name) for name in ("products", "patches")} | {"training_set": str(folder / "set"), "summary": "unused"}
+    told |= {"patch_set": "chain@1", "legend": "seaice_uit", "block_m": 3_000, "by_season": True, "guard_m": 460, "rows_per_group": 64}
+    build_patch_set(ice.spark, PatchSetSettings.model_validate(told | {"unseen_scenes": [one.product_id for one in ice.scenes[2::3]]}))
+    settings = {"model": MODEL, "epochs": 4, "batch": 32, "learning_rate": 0.005, "seed": 1, "onnx_tolerance": 1e-3}
+    fit(FitSettings.model_validate(settings), str(folder / "set"), str(folder / "bundle"))
+    return TrainedIce(ice, folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -45,7 +45,10 @@ PARCEL_COLUMNS: Final = {
 series and pure pixels it was made of; cut: some of the parcel lay beyond the reach of its block; reason: why there is no class
 (no_pure_pixels, too_few_clear_dates); geometry: WKB in EPSG:3035."""
 
-_UNITS: Final = {"class": None, "probability": "%", "novelty": "%", "clear_dates": "1"}
+SCENE_LAYERS: Final = {"class": 255, "probability": 255, "backscatter": 255, "analyst": 255}
+"""As `LAYERS`, of maps of scenes: backscatter is 5 times the decibels above -40, analyst the class of the polygon drawn there."""
+_OF_CLASSES: Final = frozenset({"class", "analyst"})
+_UNITS: Final = {"probability": "%", "novelty": "%", "clear_dates": "1", "backscatter": "0.2 dB above -40 dB"}
 _STRIP: Final = 1_024  # rows of a tile that are painted at once
 
 
@@ -61,7 +64,7 @@ def write_part(url: str, layers: Layers) -> None:
     write_bytes(url, buffer.getvalue())
 
 
-def read_part(url: str, block: Block) -> Layers:
+def read_part(url: str, block: Block, names: Iterable[str] = tuple(LAYERS)) -> Layers:
     """The layers of one block.
 
     Raises:
@@ -71,7 +74,7 @@ def read_part(url: str, block: Block) -> Layers:
     content = read_bytes(url)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as part:
-            layers = {name: part[name] for name in LAYERS}
+            layers = {name: part[name] for name in names}
     except NPZ_ERRORS as error:
         raise FormatError(f"{url}: needed a part of a map, found something else ({error}); delete it and run again") from error
     if any(layer.shape != (block.rows, block.cols) for layer in layers.values()):
@@ -162,13 +165,17 @@ def write_layers(folder: str, grid: TileGrid, layers: Layers, classes: Mapping[i
 
 
 def _profile(name: str, grid: TileGrid, classes: Mapping[int, tuple[str, str]]) -> dict[str, Any]:
-    profile: dict[str, Any] = {"crs": grid.crs, "transform": grid.transform, "nodata": LAYERS[name], "descriptions": [name]}
-    if name == "class":
+    profile: dict[str, Any] = {"crs": grid.crs, "transform": grid.transform, "nodata": _nodata(name), "descriptions": [name]}
+    if name in _OF_CLASSES:
         profile["colormap"] = {c: tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for c, (_, colour) in classes.items()}
         profile["tags"] = {f"CLASS_{c}": text for c, (text, _) in classes.items()}
         return profile
     units = {"probability": "percent", "novelty": "percent", "clear_dates": "number of dates, 254 for more"}
-    return {**profile, "resampling": "AVERAGE", "tags": {"UNIT": units[name]}}
+    return {**profile, "resampling": "AVERAGE", "tags": {"UNIT": units.get(name, _UNITS[name])}}
+
+
+def _nodata(name: str) -> int:
+    return {**LAYERS, **SCENE_LAYERS}[name]
 
 
 def write_parcels(folder: str, parcels: pd.DataFrame) -> dict[str, Any]:
@@ -221,18 +228,19 @@ def write_item(
         ],
     )
     for name in LAYERS:
-        item.add_asset(name, _layer_asset(name, classes))
+        item.add_asset(name, layer_asset(name, classes))
     if with_parcels:
         kind = "application/vnd.apache.parquet"
         item.add_asset("parcels", pystac.Asset(href="./parcels.parquet", media_type=kind, roles=["data"], title="declared parcels"))
     write_bytes(join_url(folder, "item.json"), json.dumps(item.to_dict(include_self_link=False), indent=1).encode())
 
 
-def _layer_asset(name: str, classes: Mapping[int, tuple[str, str]]) -> pystac.Asset:
-    extra: dict[str, Any] = {"data_type": "uint8", "nodata": LAYERS[name]}
-    if _UNITS[name]:
+def layer_asset(name: str, classes: Mapping[int, tuple[str, str]]) -> pystac.Asset:
+    """A layer's COG as an asset of a STAC item, its classes told where it is that of classes."""
+    extra: dict[str, Any] = {"data_type": "uint8", "nodata": _nodata(name)}
+    if name in _UNITS:
         extra["unit"] = _UNITS[name]
-    if name == "class":
+    if name in _OF_CLASSES:
         extra["classification:classes"] = [
             {"value": c, "name": _machine_name(text), "title": text, "color_hint": colour[1:].upper()}
             for c, (text, colour) in sorted(classes.items())

@@ -59,6 +59,7 @@ class Patches:
         purity: (n,) share that the polygon covers.
         x: (n,) metres; centres in the polar CRS.
         y: (n,) metres.
+        bands: Polarisations.
         sigma: (n, polarisations, size, size) sigma nought, linear.
         incidence: (n, size, size) degrees.
         pixels: Of the scene that were read for them, all polarisations together.
@@ -70,6 +71,7 @@ class Patches:
     purity: Floats
     x: Floats
     y: Floats
+    bands: tuple[str, ...]
     sigma: npt.NDArray[np.float32]
     incidence: npt.NDArray[np.float32]
     pixels: int
@@ -118,7 +120,7 @@ def find_places(shapes: Geometries, land: Geometries, shape: tuple[int, int], op
             continue
         window = Window(first, 0, rows, width)
         labels = burn_once(shapes, touched, window)
-        found.append(patch_places(labels, ~_covered(land, window), options.size, options.stride, options.purity, first))
+        found.append(patch_places(labels, ~covered(land, window), options.size, options.stride, options.purity, first))
     columns = [np.concatenate([np.zeros(0), *(getattr(one, name) for one in found)]) for name in ("rows", "cols", "label", "purity")]
     rows_, cols, label = (one.astype(np.int64) for one in columns[:3])
     kept = thin_out(label, rows_, cols, options.most_per_label)
@@ -156,7 +158,8 @@ def burn_once(shapes: Geometries, members: npt.NDArray[np.int64], window: Window
     return np.asarray(np.where(times == 1, labels, 0), np.int32)
 
 
-def _covered(shapes: Geometries, window: Window) -> npt.NDArray[np.bool_]:
+def covered(shapes: Geometries, window: Window) -> npt.NDArray[np.bool_]:
+    """(rows, cols) looks of a window that polygons in looks of the image touch."""
     if not len(shapes):
         return np.zeros((window.rows, window.cols), bool)
     shifted = shapely.transform(shapes, lambda points: points - np.array([window.col, window.row]))
@@ -179,7 +182,7 @@ def _cut(scene: SarScene, places: Places, polar_crs: str, options: PatchOptions)
     sigma = np.stack([_squares(power, kept, window, size) for power in looks.power.values()], axis=1)
     angles = _squares(looks.incidence, kept, window, size)
     read = window.rows * window.cols * options.looks**2 * len(looks.power)
-    return Patches(kept.rows, kept.cols, kept.label, kept.purity, np.asarray(x), np.asarray(y), sigma, angles, read)
+    return Patches(kept.rows, kept.cols, kept.label, kept.purity, np.asarray(x), np.asarray(y), tuple(looks.power), sigma, angles, read)
 
 
 def _squares(values: npt.NDArray[Any], places: Places, window: Window, size: int) -> npt.NDArray[Any]:

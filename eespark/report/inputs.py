@@ -94,7 +94,7 @@ def read_inputs(settings: ReportSettings) -> Inputs:
     maps, left_out = attempt("maps", lambda: _read_maps(settings), none)
     return Inputs(
         title=settings.title,
-        summaries=attempt("summaries", lambda: _read_summaries(settings.summaries), {}),
+        summaries=attempt("summaries", lambda: read_summaries(settings.summaries), {}),
         sample_set=attempt("sample_set", lambda: read_manifest(join_url(settings.sets, set_name), "sample_set"), None),
         training=training,
         bundle=attempt("bundle", lambda: read_manifest(settings.bundle, "bundle"), None),
@@ -127,7 +127,13 @@ def _read_json(url: str) -> Content:
     return content
 
 
-def _read_summaries(url: str) -> dict[str, Content]:
+def read_summaries(url: str) -> dict[str, Content]:
+    """Job -> its summary, of all JSON files of a folder that are one.
+
+    Raises:
+        MissingError: There is none.
+        FormatError: A file is no JSON.
+    """
     if not url_exists(url):
         raise MissingError(f"needed the jobs' summaries in {url}, found no such folder; run the jobs first")
     found = {}

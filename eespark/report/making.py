@@ -23,17 +23,21 @@ def stages_section(inputs: Inputs) -> Section:
     lead = "What each job did and how long it took, as its own summary tells."
     if not inputs.summaries:
         return Section("stages", "Stages", lead, missing(inputs.missing.get("summaries", "there are no summaries")))
-    order = [*(one for one in STAGES if one in inputs.summaries), *sorted(set(inputs.summaries) - set(STAGES) - {"report"})]
+    return Section("stages", "Stages", lead, stages_table(inputs.summaries))
+
+
+def stages_table(summaries: Mapping[str, Content]) -> Html:
+    """Seconds and counts of each job, in the order of the chain."""
+    order = [*(one for one in STAGES if one in summaries), *sorted(set(summaries) - set(STAGES) - {"report", "report_ice"})]
     rows: list[list[Piece]] = []
     for job in order:
-        told = inputs.summaries[job]
+        told = summaries[job]
         state = "" if told.get("status", "done") == "done" else f"{told['status']}: {told.get('error', '')}"
         name = join([tag("code", job), tag("span", STAGES.get(job, ""), class_="hint block")])
         rows.append([name, number(told.get("seconds")), join([_counts(told), tag("strong", state)] if state else [_counts(told)])])
-    total = sum(float(inputs.summaries[job].get("seconds") or 0) for job in order)
+    total = sum(float(summaries[job].get("seconds") or 0) for job in order)
     rows.append(["all", number(total), ""])
-    body = table("Seconds and counts by stage", ["job", "seconds", "counts"], rows, 9)
-    return Section("stages", "Stages", lead, body)
+    return table("Seconds and counts by stage", ["job", "seconds", "counts"], rows, 9)
 
 
 def _counts(told: Content) -> Html:

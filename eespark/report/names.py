@@ -20,6 +20,14 @@ STAGES: Final = {
     "train": "fits the network",
     "predict_map": "maps whole tiles",
     "validate": "tests on what was held back",
+    "make_polar_archive": "makes the synthetic archive",
+    "import_ice_labels": "reads the analysts' polygons",
+    "extract_patches": "cuts patches inside the polygons",
+    "build_patch_set": "parts the patches",
+    "train_ice_cnn": "fits the patch network",
+    "train_vgg16_scratch": "fits VGG-16",
+    "predict_ice_map": "maps scenes",
+    "validate_ice": "tests on what was held back",
 }
 
 

@@ -51,19 +51,26 @@ def render_page(inputs: Inputs, written_at: datetime) -> str:
         inputs: What it tells of.
         written_at: Time that the page gives for itself, UTC.
     """
-    sections = []
-    for make in SECTIONS:
-        sections.append(make(inputs))
-        logger.info("report: %s", sections[-1].heading.lower())
+    return page_of(inputs.title, _under_title(inputs, written_at), [make(inputs) for make in SECTIONS])
+
+
+def page_of(title: str, under_title: str, sections: Sequence[Section]) -> str:
+    """A page of sections as HTML text.
+
+    Args:
+        title: Of the page.
+        under_title: Line below it.
+        sections: In their order.
+    """
     head = [
         Html('<meta charset="utf-8">'),
         Html('<meta name="viewport" content="width=device-width,initial-scale=1">'),
-        tag("title", inputs.title),
+        tag("title", title),
         # A page that may be mailed around must never reach out, whatever a name in it holds.
         Html("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"),
         Html(f"<style>{CSS}</style>"),
     ]
-    top = [tag("h1", inputs.title), paragraph(_under_title(inputs, written_at), "lead"), _contents(sections)]
+    top = [tag("h1", title), paragraph(under_title, "lead"), _contents(sections)]
     body = [
         tag("a", "Skip to the content", class_="skip", href="#content"),
         tag("header", join(top, "\n")),

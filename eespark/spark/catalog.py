@@ -215,11 +215,10 @@ def _summarise(products: DataFrame, settings: ScanSettings, changed: int, update
 def _limit_failures(summary: dict[str, Any], limit: float) -> None:
     share = summary["quarantined"] / max(summary["products"], 1)
     if share > limit:
-        error = TooManyFailuresError(
-            f"{summary['quarantined']} of {summary['products']} products are quarantined, more than max_failed_share={limit}; see why"
+        raise TooManyFailuresError(
+            f"{summary['quarantined']} of {summary['products']} products are quarantined, more than max_failed_share={limit}; see why",
+            summary,
         )
-        error.summary = summary  # type: ignore[attr-defined]
-        raise error
 
 
 def check_scan(settings: ScanSettings) -> None:

@@ -10,28 +10,26 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from eespark import __version__
 from eespark.bands import BANDS, REFLECTANCE_SCALE, Flag
 from eespark.errors import MissingError
-from eespark.io.parquet_sets import finish_part
 from eespark.io.storage import join_url, publish_folder, read_manifest, remove_tree, write_manifest
 from eespark.job import JobSettings
 from eespark.kernels.sampling import hash_text
 from eespark.kernels.series import band_sums, mean_and_std, pad_series, regular_series
 from eespark.legend import load_legend
 from eespark.manifest import build_manifest
-from eespark.schema import OBSERVATIONS, PRODUCTS, SAMPLES, SPLITS, TRAINING
+from eespark.schema import OBSERVATIONS, PRODUCTS, SAMPLES, TRAINING
 from eespark.settings import Share, Url
+from eespark.spark.parts import content_hash, with_order, write_parts
 from eespark.spark.tables import current_version, open_table
-from eespark.spark.tasks import one_partition_each
 
 logger = logging.getLogger(__name__)
 
 _YEAR_DAYS: Final = 366
-_FEW_A_GROUP: Final = 32
 _RANK: Final = {Flag.CLEAR: 0, Flag.SNOW: 2, Flag.SHADOW: 3, Flag.UNCLASSIFIED: 1, Flag.CLOUD: 4, Flag.NO_DATA: 5}
 
 
@@ -74,7 +72,7 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
     rows = rows.where(F.col("clear") >= settings.min_clear)
     building = settings.training_set.rstrip("/") + ".building"
     remove_tree(building)
-    parts = _write_parts(spark, rows, building, settings)
+    parts = write_parts(rows, TRAINING, building, settings.rows_per_group, settings.min_row_groups)
     if "train" not in parts:
         raise MissingError(
             f"needed training samples with {settings.min_clear} clear dates, found none among {story}; lower min_clear or extract more"
@@ -155,7 +153,7 @@ def _to_rows(series: DataFrame, settings: BuildSettings, times: int) -> DataFram
                 yield _convert(batch, times, grid, gap)
 
     rows = series.mapInArrow(convert, ddl)
-    return rows.withColumn("_order", F.xxhash64(F.lit(settings.seed), F.col("sample_id")))
+    return with_order(rows, settings.seed, "sample_id")
 
 
 def _convert(batch: pa.RecordBatch, times: int, grid: Any, max_gap_days: int) -> pa.RecordBatch:
@@ -194,40 +192,15 @@ def _drop_story(spark: SparkSession, settings: BuildSettings, rows: DataFrame, v
     return {"samples_drawn": drawn, "never_observed": drawn - int(seen), "too_few_clear_dates": int(few or 0)}
 
 
-def _write_parts(spark: SparkSession, rows: DataFrame, building: str, settings: BuildSettings) -> dict[str, Any]:
-    spark.sparkContext.setJobDescription("build_training_set: write")
-    counts = {row["split"]: int(row["n"]) for row in rows.groupBy("split").agg(F.count("*").alias("n")).collect()}
-    parts = {}
-    for split in (s for s in SPLITS if s in counts):
-        groups = max(math.ceil(counts[split] / settings.rows_per_group), min(settings.min_row_groups, counts[split]))
-        url = join_url(building, split)
-        part = _grouped(rows.where(F.col("split") == split), counts[split], groups)
-        part = one_partition_each(part, "_group", groups).sortWithinPartitions("_order").select(*TRAINING.names)
-        # One row group a file: what Petastorm shuffles and shards.
-        part.write.option("parquet.block.size", 1 << 30).parquet(url)
-        by_class = rows.where(F.col("split") == split).groupBy("class_id").agg(F.count("*").alias("n")).collect()
-        parts[split] = {"rows": counts[split], "rows_by_class": {str(r["class_id"]): int(r["n"]) for r in by_class}, **finish_part(url)}
-    return parts
-
-
-def _grouped(part: DataFrame, count: int, groups: int) -> DataFrame:
-    """The rows with `_group`, the number of their row group: by their hash, or one in turn where chance would leave groups empty."""
-    number = F.col("_order")
-    if count < _FEW_A_GROUP * groups:
-        number = F.row_number().over(Window.orderBy("_order", "sample_id"))
-    return part.withColumn("_group", F.pmod(number, F.lit(groups)))
-
-
 def _manifest(spark: SparkSession, settings: BuildSettings, building: str, told: dict[str, Any]) -> dict[str, Any]:
     legend = load_legend(settings.legend)
     trained = told["parts"]["train"]["rows_by_class"]
     classes = [{"id": c.class_id, "name": c.name, "colour": c.colour} for c in legend.classes if trained.get(str(c.class_id))]
-    everything = [spark.read.parquet(join_url(building, split)) for split in told["parts"]]
-    total = sum(int(frame.agg(F.sum(F.xxhash64(*TRAINING.names).cast("decimal(38,0)"))).head()[0]) for frame in everything)
     content = {
         **told,
         "legend": legend.key,
         "level": settings.level,
+        "inputs": "series",
         "classes": classes,
         "bands": list(BANDS),
         "scale": REFLECTANCE_SCALE,
@@ -237,7 +210,7 @@ def _manifest(spark: SparkSession, settings: BuildSettings, building: str, told:
             **({"step_days": settings.step_days, "max_gap_days": settings.max_gap_days} if settings.grid == "regular" else {}),
         },
         "settings": settings.model_dump(mode="json"),
-        "content_hash": f"{total % 2**64:016x}",
+        "content_hash": content_hash(spark, TRAINING, building, told["parts"]),
         "settings_hash": f"{hash_text(settings.model_dump_json(exclude={'summary', 'training_set'})):016x}",
     }
     return build_manifest("training_set", content, __version__)

@@ -19,7 +19,8 @@ from eespark.ice_legend import load_ice_legend
 from eespark.io.ice_labels import IceSource, list_ice_files, read_ice_file
 from eespark.job import JobSettings
 from eespark.polar_geometry import POLAR_CRS, to_polar
-from eespark.schema import ICE_LABELS, PRODUCTS
+from eespark.schema import PRODUCTS
+from eespark.schema_polar import ICE_LABELS
 from eespark.settings import Share, Url
 from eespark.spark.tables import conform, ensure_table, open_table, retry_conflicts, sql_text, table_schema
 from eespark.spark.tasks import one_task_each
@@ -67,11 +68,10 @@ def import_ice_labels(spark: SparkSession, settings: IceImportSettings) -> dict[
         frame.unpersist()
     files = sum(len(list_ice_files(source)) for source in settings.sources)
     if len(failed) > settings.max_failed_share * files:
-        error = TooManyFailuresError(
-            f"{len(failed)} of {files} files could not be read, more than max_failed_share={settings.max_failed_share}"
+        raise TooManyFailuresError(
+            f"{len(failed)} of {files} files could not be read, more than max_failed_share={settings.max_failed_share}",
+            summary,
         )
-        error.summary = summary  # type: ignore[attr-defined]
-        raise error
     return summary
 
 

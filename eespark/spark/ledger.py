@@ -192,6 +192,7 @@ def limit_failures(summary: dict[str, Any], limit: float) -> None:
     # Of all that the set wants, not of what was left to read: a nightly run that tries one broken product again must not fail by it.
     failed, wanted = summary["products_failed"], summary["products_wanted"]
     if failed > limit * wanted:
-        error = TooManyFailuresError(f"{failed} of {wanted} products failed, more than max_failed_share={limit}; failed_reasons says why")
-        error.summary = summary  # type: ignore[attr-defined]
-        raise error
+        raise TooManyFailuresError(
+            f"{failed} of {wanted} products failed, more than max_failed_share={limit}; failed_reasons says why",
+            summary,
+        )

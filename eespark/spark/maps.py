@@ -199,7 +199,8 @@ def _summarise(settings: MapSettings, works: list[TileWork], tiles: dict[str, An
         logger.warning("no map of tile %s: %s", tile, reason)
     total = sum(len(work.blocks) for work in works)
     if len(failed) > settings.max_failed_share * max(total, 1):
-        error = TooManyFailuresError(f"{len(failed)} of {total} blocks failed, more than max_failed_share={settings.max_failed_share}")
-        error.summary = summary  # type: ignore[attr-defined]
-        raise error
+        raise TooManyFailuresError(
+            f"{len(failed)} of {total} blocks failed, more than max_failed_share={settings.max_failed_share}",
+            summary,
+        )
     return summary

@@ -25,7 +25,8 @@ from eespark.io.sar_scene import open_scene
 from eespark.job import JobSettings
 from eespark.kernels.sampling import hash_uint64
 from eespark.polar_geometry import to_polar
-from eespark.schema import ICE_LABELS, PATCHES, PRODUCTS
+from eespark.schema import PRODUCTS
+from eespark.schema_polar import ICE_LABELS, PATCHES
 from eespark.settings import Share, Url
 from eespark.spark.ledger import Ledger, Planned, limit_failures, summarise
 from eespark.spark.tables import open_table
@@ -88,7 +89,7 @@ def extract_patches(spark: SparkSession, settings: PatchSettings) -> dict[str, A
 
 
 def _wanted_labels(spark: SparkSession, settings: PatchSettings) -> DataFrame:
-    """Usable labels of the sources: product_id, label_id, label_root, class_id, geometry, crs."""
+    """Usable labels of the sources: product_id, label_id, label_root, class_id, fast, geometry, crs."""
     usable = open_table(spark, settings.labels, ICE_LABELS).where(F.col("source").isin(settings.sources) & F.col("usable"))
     legends = sorted(row["legend"] for row in usable.select("legend").distinct().collect())
     if len(legends) != 1:
@@ -97,7 +98,7 @@ def _wanted_labels(spark: SparkSession, settings: PatchSettings) -> DataFrame:
             "run import_ice_labels first, and name sources of one legend"
         )
     root = F.coalesce("carried_from", "label_id").alias("label_root")
-    return usable.select(F.col("scene").alias("product_id"), "label_id", root, "class_id", "geometry", "crs")
+    return usable.select(F.col("scene").alias("product_id"), "label_id", root, "class_id", "fast", "geometry", "crs")
 
 
 def _read_chunk(spark: SparkSession, settings: PatchSettings, scenes: DataFrame, labels: DataFrame, chunk: list[Planned]) -> DataFrame:
@@ -112,7 +113,7 @@ def _read_chunk(spark: SparkSession, settings: PatchSettings, scenes: DataFrame,
 
 def _drawn(labels: DataFrame) -> DataFrame:
     """product_id, drawn: its labels in the order of their names."""
-    one = F.struct("label_id", "label_root", "class_id", "geometry", "crs")
+    one = F.struct("label_id", "label_root", "class_id", "fast", "geometry", "crs")
     return labels.groupBy("product_id").agg(F.sort_array(F.collect_list(one)).alias("drawn"))
 
 
@@ -187,6 +188,8 @@ def _batches(scene: dict[str, Any], labels: pd.DataFrame, patches: Patches, sett
             "label_id": pa.array(names[label], pa.string()),
             "label_root": pa.array(labels["label_root"].to_numpy()[label], pa.string()),
             "class_id": pa.array(labels["class_id"].to_numpy()[label].astype(np.int32)),
+            "fast": pa.array(labels["fast"].to_numpy()[label].astype(bool)),
+            "bands": pa.array([",".join(patches.bands)] * count),
             "row": pa.array(patches.rows[part].astype(np.int32)),
             "col": pa.array(patches.cols[part].astype(np.int32)),
             "size": pa.array(np.full(count, settings.size, np.int32)),

@@ -13,7 +13,7 @@ _LEDGER: Final = (
 )  # fmt: skip
 _ARROW: Final = {
     "string": pa.string(), "tinyint": pa.int8(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64(), "binary": pa.binary(),
-    "timestamp": pa.timestamp("us", tz="UTC"), "array<smallint>": pa.list_(pa.int16()),
+    "boolean": pa.bool_(), "timestamp": pa.timestamp("us", tz="UTC"), "array<smallint>": pa.list_(pa.int16()),
 }  # fmt: skip
 
 

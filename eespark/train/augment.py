@@ -17,17 +17,19 @@ _YEAR = 365.25
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees: reflectance (n, time, bands) x 10,000, valid and day (n, time), target (n, classes), weight (n,)."""
+    """What one training step sees: the network's inputs by name, (n, ...) each, target (n, classes), weight (n,).
 
-    reflectance: Floats
-    valid: Floats
-    day: Floats
+    Inputs of series are reflectance (n, time, bands) x 10,000, valid and day (n, time); of patches sigma (n, size, size, bands), linear,
+    and incidence (n, size), degrees.
+    """
+
+    inputs: dict[str, Floats]
     target: Floats
     weight: Floats
 
 
 def augment(batch: Batch, settings: AugmentSettings, scale: float, rng: np.random.Generator) -> Batch:
-    """The batch with all changes that the settings ask for, in a fixed order.
+    """The batch of series with all changes that the settings ask for, in a fixed order.
 
     Args:
         batch: As read.
@@ -35,18 +37,16 @@ def augment(batch: Batch, settings: AugmentSettings, scale: float, rng: np.rando
         scale: Stored reflectance of 1.
         rng: Source of all chance.
     """
-    reflectance, valid, day = batch.reflectance, batch.valid, batch.day
-    target, weight = batch.target, batch.weight
     if settings.mixup > 0:
-        mixed = mix_up(batch, settings.mixup, rng)
-        reflectance, target, weight = mixed.reflectance, mixed.target, mixed.weight
+        batch = mix_up(batch, settings.mixup, rng)
+    reflectance, valid, day = (batch.inputs[name] for name in ("reflectance", "valid", "day"))
     if settings.temporal_dropout > 0:
         valid = drop_dates(valid, settings.temporal_dropout, rng)
     if settings.time_warp_days > 0:
         day = warp_days(day, settings.time_warp_days, rng)
     if settings.band_gain > 0 or settings.band_noise > 0:
         reflectance = disturb_bands(reflectance, settings.band_gain, settings.band_noise * scale, rng)
-    return Batch(reflectance, valid, day, target, weight)
+    return Batch({"reflectance": reflectance, "valid": valid, "day": day}, batch.target, batch.weight)
 
 
 def drop_dates(valid: Floats, share: float, rng: np.random.Generator) -> Floats:
@@ -88,14 +88,16 @@ def mix_up(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
     """
     count = len(batch.weight)
     partner = rng.permutation(count)
-    usable = batch.valid[partner].any(axis=1)
+    reflectance, valid, day = (batch.inputs[name] for name in ("reflectance", "valid", "day"))
+    usable = valid[partner].any(axis=1)
     share = np.where(usable, rng.beta(alpha, alpha, count), 1.0).astype(np.float32)
-    other = interpolate(batch.day[partner], batch.valid[partner] > 0, batch.reflectance[partner], batch.day)
+    other = interpolate(day[partner], valid[partner] > 0, reflectance[partner], day)
     other = np.where(usable[:, None, None], other, 0).astype(np.float32)
-    return Batch(
-        share[:, None, None] * batch.reflectance + (1 - share[:, None, None]) * other,
-        batch.valid,
-        batch.day,
-        share[:, None] * batch.target + (1 - share[:, None]) * batch.target[partner],
-        share * batch.weight + (1 - share) * batch.weight[partner],
-    )
+    mixed = share[:, None, None] * reflectance + (1 - share[:, None, None]) * other
+    return Batch({"reflectance": mixed, "valid": valid, "day": day}, *mixed_targets(batch, partner, share))
+
+
+def mixed_targets(batch: Batch, partner: npt.NDArray[np.int64], share: Floats) -> tuple[Floats, Floats]:
+    """Targets and weights of rows that keep `share` (n,) of themselves and take the rest from their partners (n,)."""
+    target = share[:, None] * batch.target + (1 - share[:, None]) * batch.target[partner]
+    return target, share * batch.weight + (1 - share) * batch.weight[partner]

@@ -6,10 +6,10 @@ unpickle a schema found beside the data: a part that carries one is refused befo
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import math
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,14 @@ import pyarrow.parquet as pq
 
 from eespark.errors import FormatError, ManifestError, MissingError
 from eespark.io.storage import join_url, local_path, open_filesystem, url_exists
+from eespark.manifest import inputs_of
 
 logger = logging.getLogger(__name__)
 
 PICKLED_SCHEMA_KEY = b"dataset-toolkit.unischema.v1"
-FED = ("reflectance", "valid", "day", "class_id", "inclusion_probability")
+ALWAYS_FED = ("class_id", "inclusion_probability")
+# Columns that hold the bytes of an array, not a list.
+_BYTES = {"sigma": "<f4"}
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -34,9 +37,14 @@ Arrays = dict[str, npt.NDArray[Any]]
 class Shape:
     """What one row of a training set means."""
 
-    times: int
-    bands: int
+    fields: Mapping[str, tuple[int, ...]]
+    """What a network is given, by column: the shape of one row."""
     class_ids: tuple[int, ...]
+
+    @property
+    def fed(self) -> tuple[str, ...]:
+        """Columns that training reads."""
+        return (*self.fields, *ALWAYS_FED)
 
     def index_of(self, class_id: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Position of each legend id in the manifest's classes, -1 where it is none of them."""
@@ -46,7 +54,7 @@ class Shape:
 
 
 def shape_of(manifest: Mapping[str, Any]) -> Shape:
-    """The shape that the manifest of a training set states.
+    """The shape that the manifest of a training set states: of series, or of patches.
 
     Raises:
         ManifestError: Classes that are none, unsorted or repeated.
@@ -54,30 +62,41 @@ def shape_of(manifest: Mapping[str, Any]) -> Shape:
     ids = tuple(int(one["id"]) for one in manifest["classes"])
     if not ids or list(ids) != sorted(set(ids)):
         raise ManifestError(f"needed classes sorted by id, found {list(ids)}; rebuild the training set")
-    return Shape(int(manifest["times"]), len(manifest["bands"]), ids)
+    bands = len(manifest["bands"])
+    if inputs_of(manifest) == "patches":
+        size = int(manifest["size"])
+        return Shape({"sigma": (size, size, bands), "incidence": (size,)}, ids)
+    return series_shape(int(manifest["times"]), bands, ids)
 
 
-def read_part(url: str, part: str, shape: Shape, columns: Sequence[str] = FED, enough_rows: int | None = None) -> Arrays:
+def series_shape(times: int, bands: int, class_ids: tuple[int, ...]) -> Shape:
+    """The shape of series: reflectance by date and band, which dates count, and their days."""
+    return Shape({"reflectance": (times, bands), "valid": (times,), "day": (times,)}, class_ids)
+
+
+def read_part(url: str, part: str, shape: Shape, columns: Sequence[str] | None = None, enough_rows: int | None = None) -> Arrays:
     """The rows of one part in memory, all or the first row groups of it.
 
     Args:
         url: Training set.
         part: train, validation, test, unseen or points.
         shape: Of its rows.
-        columns: To read.
+        columns: To read; None for those that training reads.
         enough_rows: Stop after the row group that reaches so many; rows are shuffled over the row groups, so it is a fair sample.
 
     Returns:
-        The columns as arrays of n rows; reflectance (n, time, bands) int16, valid and day (n, time) int16; with class_id
-        also `label` (n,) int64, the position in the manifest's classes, -1 where there is no class or no such one.
+        The columns as arrays of n rows: those of series are reflectance (n, time, bands) int16, valid and day (n, time) int16, those of
+        patches sigma (n, size, size, bands) and incidence (n, size) float32; with class_id also `label` (n,) int64, the position in the
+        manifest's classes, -1 where there is no class or no such one.
 
     Raises:
         MissingError: The training set has no such part or column.
-        FormatError: Its lists have other lengths than the manifest says, or it carries a pickled schema.
+        FormatError: Its arrays have other sizes than the manifest says, or it carries a pickled schema.
     """
+    columns = shape.fed if columns is None else columns
     tables: list[pa.Table] = []
     rows = 0
-    for table in _row_groups(url, part, columns):
+    for table in row_groups(url, part, columns):
         tables.append(table)
         rows += table.num_rows
         if enough_rows is not None and rows >= enough_rows:
@@ -85,7 +104,13 @@ def read_part(url: str, part: str, shape: Shape, columns: Sequence[str] = FED, e
     return table_to_arrays(pa.concat_tables(tables), shape, f"{url}/{part}")
 
 
-def _row_groups(url: str, part: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+def row_groups(url: str, part: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The row groups of one part, one after the other.
+
+    Raises:
+        MissingError: The training set has no such part or column.
+        FormatError: A file is not whole, or it carries a pickled schema.
+    """
     filesystem, _ = open_filesystem(url)
     for file in part_files(url, part):
         with _whole(file), filesystem.open(file, "rb") as stream:
@@ -95,6 +120,13 @@ def _row_groups(url: str, part: str, columns: Sequence[str]) -> Iterator[pa.Tabl
                 raise MissingError(f"{file}: needed columns {', '.join(absent)}, found {', '.join(parquet.schema_arrow.names)}")
             for number in range(parquet.num_row_groups):
                 yield parquet.read_row_group(number, columns=list(columns))
+
+
+def part_columns(url: str, part: str) -> list[str]:
+    """Names of the columns of one part."""
+    file, (filesystem, _) = part_files(url, part)[0], open_filesystem(url)
+    with _whole(file), filesystem.open(file, "rb") as stream:
+        return list(pq.read_schema(stream).names)
 
 
 @contextmanager
@@ -131,70 +163,55 @@ def part_files(url: str, part: str) -> list[str]:
 
 
 def table_to_arrays(table: pa.Table, shape: Shape, where: str) -> Arrays:
-    """The columns of a training table as arrays, lists in the manifest's shape.
+    """The columns of a training table as arrays, lists and bytes in the manifest's shape.
 
     Raises:
-        FormatError: Lists of other lengths.
+        FormatError: Lists or bytes of other lengths.
     """
-    widths = {"reflectance": shape.times * shape.bands, "valid": shape.times, "day": shape.times}
     arrays: Arrays = {}
     for name in table.column_names:
         column = table[name].combine_chunks()
         column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-        if name in widths:
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-            if column.null_count or np.any(lengths != widths[name]):
-                raise FormatError(f"{where}: needed {widths[name]} values in each {name}, found {np.unique(lengths).tolist()}")
-            arrays[name] = flat.reshape(table.num_rows, -1)
+        if name in shape.fields:
+            arrays[name] = _bytes_in(column, name, where) if name in _BYTES else _lists_in(column, name, shape, where)
         elif name == "class_id":
             arrays[name] = column.fill_null(-1).to_numpy(zero_copy_only=False)
         else:
             arrays[name] = column.to_numpy(zero_copy_only=False)
-    return _finish(arrays, shape)
+    return _finish(arrays, shape, where)
 
 
-def _finish(arrays: Arrays, shape: Shape) -> Arrays:
-    if "reflectance" in arrays:
-        arrays["reflectance"] = arrays["reflectance"].reshape(-1, shape.times, shape.bands)
+def _lists_in(column: Any, name: str, shape: Shape, where: str) -> npt.NDArray[Any]:
+    flat, width = column.flatten().to_numpy(zero_copy_only=False), math.prod(shape.fields[name])
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    if column.null_count or np.any(lengths != width):
+        raise FormatError(f"{where}: needed {width} values in each {name}, found {np.unique(lengths).tolist()}; rebuild the training set")
+    return np.asarray(flat)
+
+
+def _bytes_in(column: Any, name: str, where: str) -> npt.NDArray[Any]:
+    if column.null_count:
+        raise FormatError(f"{where}: needed bytes in each {name}, found nulls; rebuild the training set")
+    return _array_of(column.to_numpy(zero_copy_only=False), name, where)
+
+
+def _array_of(values: npt.NDArray[np.object_], name: str, where: str) -> npt.NDArray[Any]:
+    content = b"".join(values)
+    if len({len(one) for one in values}) > 1 or len(content) % np.dtype(_BYTES[name]).itemsize:
+        raise FormatError(f"{where}: needed as many bytes in each {name}, found others; rebuild the training set")
+    return np.frombuffer(content, _BYTES[name])
+
+
+def _finish(arrays: Arrays, shape: Shape, where: str) -> Arrays:
+    for name in arrays.keys() & shape.fields.keys():
+        if arrays[name].size % math.prod(shape.fields[name]) == 0:
+            arrays[name] = arrays[name].reshape(-1, *shape.fields[name])
+    if len({len(one) for one in arrays.values()}) > 1:
+        found = {name: one.shape for name, one in arrays.items()}
+        raise FormatError(f"{where}: needed rows of {dict(shape.fields)}, found {found}; rebuild the training set")
     if "class_id" in arrays:
         arrays["label"] = shape.index_of(arrays["class_id"])
     return arrays
-
-
-def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """A seed from 1 to 2**31 - 1 that follows from the arguments alone; 0 would mean unseeded to Petastorm."""
-    digest = hashlib.sha256(f"{seed}:{epoch}:{rank}".encode()).digest()
-    return 1 + int.from_bytes(digest[:8], "little") % (2**31 - 2)
-
-
-def shuffled_batches(chunks: Iterable[Arrays], batch: int, buffer_rows: int, rng: np.random.Generator) -> Iterator[Arrays]:
-    """Batches of exactly `batch` rows from chunks of any size, drawn from a buffer; what remains is dropped.
-
-    Args:
-        chunks: Arrays with equal first axes.
-        batch: Rows of each batch.
-        buffer_rows: Rows that stay in the buffer while more may come.
-        rng: Source of the order.
-    """
-    pool: Arrays = {}
-    for chunk in chunks:
-        pool = {name: np.concatenate([pool[name], chunk[name]]) for name in chunk} if pool else chunk
-        if len(pool["label"]) < buffer_rows + batch:
-            continue
-        pool = _permuted(pool, rng)
-        while len(pool["label"]) >= buffer_rows + batch:
-            yield {name: values[:batch] for name, values in pool.items()}
-            pool = {name: values[batch:] for name, values in pool.items()}
-    if pool:
-        pool = _permuted(pool, rng)
-        for start in range(0, len(pool["label"]) - batch + 1, batch):
-            yield {name: values[start : start + batch] for name, values in pool.items()}
-
-
-def _permuted(arrays: Arrays, rng: np.random.Generator) -> Arrays:
-    order = rng.permutation(len(arrays["label"]))
-    return {name: values[order] for name, values in arrays.items()}
 
 
 def petastorm_chunks(url: str, shape: Shape, shard: int, shards: int, seed: int) -> Generator[Arrays, None, None]:
@@ -216,7 +233,7 @@ def petastorm_chunks(url: str, shape: Shape, shard: int, shards: int, seed: int)
     # One worker: the order is then that of the seed, and decoding goes on while the network trains.
     with _whole(url):
         reader = make_batch_reader(
-            Path(local_path(url)).as_uri(), schema_fields=list(FED), workers_count=1, results_queue_size=4,
+            Path(local_path(url)).as_uri(), schema_fields=list(shape.fed), workers_count=1, results_queue_size=4,
             shuffle_row_groups=True, seed=seed, num_epochs=1, cur_shard=shard, shard_count=shards,
         )  # fmt: skip
         try:
@@ -224,11 +241,22 @@ def petastorm_chunks(url: str, shape: Shape, shard: int, shards: int, seed: int)
             # it then ends early. By that time all row groups are counted, so a second pass gives what the first one missed.
             for _ in range(2):
                 for group in reader:
-                    arrays = {name: getattr(group, name) for name in FED}
-                    if arrays["reflectance"].shape[1] != shape.times * shape.bands or arrays["valid"].shape[1] != shape.times:
-                        told = f"{url}: needed {shape.times} dates of {shape.bands} bands, found others; rebuild the training set"
-                        raise FormatError(told)
-                    yield _finish(arrays, shape)
+                    yield _finish(_fed(group, shape, url), shape, url)
         finally:
             reader.stop()
             reader.join()
+
+
+def _fed(group: Any, shape: Shape, url: str) -> Arrays:
+    arrays: Arrays = {}
+    for name in shape.fed:
+        values = getattr(group, name)
+        if name in _BYTES:
+            values = _array_of(values, name, url)
+        elif name in shape.fields and values.shape[1:] != (math.prod(shape.fields[name]),):
+            found = values.shape[1:]
+            raise FormatError(
+                f"{url}: needed {math.prod(shape.fields[name])} values in each {name}, found {found}; rebuild the training set"
+            )
+        arrays[name] = values
+    return arrays

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -20,11 +19,13 @@ from eespark.errors import FormatError
 from eespark.io.storage import is_local, local_path, open_filesystem, publish_folder, remove_tree, write_json, write_manifest
 from eespark.kernels.calibration import expected_calibration_error, fit_temperature, softmax
 from eespark.kernels.novelty import fit_novelty, novelty_score
-from eespark.manifest import build_manifest, dump_manifest
+from eespark.manifest import INPUTS, build_manifest, dump_manifest, inputs_of
+from eespark.train.card import model_card
 from eespark.train.checkpoint import State
 from eespark.train.data import Arrays, read_part, shape_of
-from eespark.train.loop import Infer, class_weights
-from eespark.train.score import Matrix, confusion, f1_by_class, macro_f1, overall_accuracy
+from eespark.train.image_models import DENSE, pools_of, receptive_looks
+from eespark.train.loop import Infer, class_weights, input_signature
+from eespark.train.score import Matrix, confusion, f1_by_class, macro_f1, overall_accuracy, weighted_f1
 from eespark.train.settings import FitSettings
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 _NOVELTY_ROWS = 20_000
 _CHECKED_ROWS = 256
 _OPSET = 15
-INPUTS = ("reflectance", "valid", "day")
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,12 @@ def export_bundle(
 
 
 def serving_function(model: Any) -> Any:
-    """The model as a TensorFlow function of the three named inputs, any batch and any number of dates."""
-    bands = model.input["reflectance"].shape[-1]
-    signature = [
-        tf.TensorSpec((None, None, bands), tf.float32, name="reflectance"),
-        tf.TensorSpec((None, None), tf.float32, name="valid"),
-        tf.TensorSpec((None, None), tf.float32, name="day"),
-    ]
+    """The model as a TensorFlow function of its named inputs, any batch and, of series, any number of dates."""
+    signature = input_signature(model)
 
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def serve(reflectance: Any, valid: Any, day: Any) -> Any:
-        outputs = model({"reflectance": reflectance, "valid": valid, "day": day}, training=False)
+    @tf.function(input_signature=list(signature.values()))  # type: ignore[untyped-decorator]
+    def serve(*inputs: Any) -> Any:
+        outputs = model(dict(zip(signature, inputs, strict=True)), training=False)
         return {"logits": tf.identity(outputs["logits"], "logits"), "features": tf.identity(outputs["features"], "features")}
 
     return serve
@@ -123,7 +118,8 @@ def compare_onnx(file: Path, infer: Infer, rows: Arrays, tolerance: float) -> fl
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    found = session.run(["logits", "features"], {name: rows[name].astype(np.float32) for name in INPUTS})
+    given = {one.name: rows[one.name].astype(np.float32) for one in session.get_inputs()}
+    found = [one.mean(axis=(1, 2)) if one.ndim == 4 else one for one in session.run(["logits", "features"], given)]
     largest = max(float(np.abs(one - other).max(initial=0)) for one, other in zip(found, infer(rows), strict=True))
     if not largest <= tolerance:
         raise FormatError(f"needed ONNX outputs within {tolerance} of Keras, found {largest}; the bundle is not written: report the model")
@@ -143,6 +139,7 @@ def _judge(settings: FitSettings, manifest: Mapping[str, Any], infer: Infer, val
         "rows_of_other_classes": int((~known).sum()),
         "overall_accuracy": overall_accuracy(matrix),
         "macro_f1": macro_f1(matrix),
+        "weighted_f1": weighted_f1(matrix),
         "f1_by_class": _by_class(manifest, f1_by_class(matrix)),
         "confusion": matrix.astype(int).tolist(),
         "ece_before": expected_calibration_error(plain, label[known]),
@@ -162,9 +159,14 @@ def _manifest_content(settings: FitSettings, manifest: Mapping[str, Any], url: s
     # The shares that the network was shown, rows times class weight: what a shift of priors starts from.
     rows = manifest["parts"]["train"]["rows_by_class"]
     shown = class_weights(settings.class_weights, manifest) * np.asarray([rows[str(one["id"])] for one in manifest["classes"]], np.float64)
-    kept = {name: manifest[name] for name in ("legend", "classes", "bands", "scale", "times", "statistics", "grid")}
+    if settings.sampling == "balanced":
+        shown = np.asarray(class_weights(settings.class_weights, manifest), np.float64)
+    kept = {name: manifest[name] for name in ("legend", "classes", "bands", "statistics", *INPUTS[inputs_of(manifest)])}
     # Sets that were imported do not say the level of their products.
-    kept |= {name: manifest[name] for name in ("level",) if name in manifest}
+    kept |= {name: manifest[name] for name in ("inputs", "level") if name in manifest}
+    if inputs_of(manifest) == "patches":
+        name, size = settings.model.name, int(manifest["size"])
+        kept |= {"dense": name in DENSE, "receptive_looks": receptive_looks(name, size), "poolings": pools_of(name, size)}
     return {
         **kept,
         "model": settings.model.name,
@@ -179,37 +181,6 @@ def _manifest_content(settings: FitSettings, manifest: Mapping[str, Any], url: s
             "manifest_sha256": hashlib.sha256(dump_manifest(manifest).encode()).hexdigest(),
         },
     }
-
-
-def model_card(content: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """The bundle in words, for those who find it."""
-    validation = metrics["validation"]
-    names = {str(one["id"]): one["name"] for one in content["classes"]}
-    lines = [f"| {names[key]} | {'-' if f1 is None else format(f1, '.3f')} |" for key, f1 in validation["f1_by_class"].items()]
-    return "\n".join(
-        [
-            f"# {content['model']} for {content['legend']}",
-            "",
-            f"Classifies a year's series of {len(content['bands'])} Sentinel-2 bands ({', '.join(content['bands'])}; reflectance x "
-            f"{content['scale']:,}) into {len(names)} classes. Trained by eespark {__version__} on the sample set "
-            f"{content['training_set']['sample_set']} (grid: {json.dumps(content['grid'])}).",
-            "",
-            "## On its validation rows",
-            f"{validation['rows']:,} rows: overall accuracy {validation['overall_accuracy']:.3f}, macro-F1 {validation['macro_f1']:.3f}; "
-            f"calibration error {validation['ece_before']:.3f}, "
-            f"after temperature {content['temperature']:.2f} {validation['ece_after']:.3f}. Validation chose "
-            "the epoch and the temperature, so independent data will give less.",
-            "",
-            "| class | F1 |",
-            "|---|---|",
-            *lines,
-            "",
-            "## Limits",
-            "Labels are declarations, not observations. Ground, years and crops unlike the training set get answers too: look at novelty. "
-            "Class shares follow the training set unless priors are shifted.",
-            "",
-        ]
-    )
 
 
 def _publish(folder: Path, bundle_url: str) -> None:

@@ -20,16 +20,9 @@ from eespark.io.storage import read_manifest, remove_tree
 from eespark.train.augment import Batch
 from eespark.train.backend import Backend, SingleProcess
 from eespark.train.checkpoint import State, checkpoint_url, load_state, run_key, save_state, state_from_bytes, state_to_bytes
-from eespark.train.data import (
-    Arrays,
-    Shape,
-    epoch_seed,
-    petastorm_chunks,
-    read_part,
-    shape_of,
-    shuffled_batches,
-)
+from eespark.train.data import Arrays, Shape, petastorm_chunks, read_part, shape_of
 from eespark.train.export import export_bundle
+from eespark.train.kinds import Kind, check_model, kind_of
 from eespark.train.loop import (
     Infer,
     Step,
@@ -42,10 +35,11 @@ from eespark.train.loop import (
     run_epoch,
     train_batches,
 )
-from eespark.train.models import build_model, scaling_of, seed_dropout
+from eespark.train.models import seed_dropout
 from eespark.train.score import macro_f1, overall_accuracy
 from eespark.train.settings import FitSettings, TrainSettings
 from eespark.train.shards import local_shard, steps_an_epoch
+from eespark.train.shuffle import epoch_seed, shuffled_batches
 from eespark.train.tracking import MlflowTracker, NoTracker, Tracker
 
 logger = logging.getLogger(__name__)
@@ -56,8 +50,9 @@ AfterEpoch = Callable[[int], None]
 
 @dataclass(frozen=True)
 class _Feed:
-    """Where this rank's series come from, and how many a step and epoch."""
+    """Where this rank's rows come from, and how many a step and epoch."""
 
+    kind: Kind
     shape: Shape
     shard: tuple[str, int, int]
     """Folder, number of the shard, number of shards."""
@@ -100,7 +95,7 @@ def fit(
     Raises:
         CapacityError: More ranks than row groups.
         ManifestError, FormatError, MissingError: The training set is not what it must be.
-        SettingsError: The loss is no longer a number.
+        SettingsError: The model is of another kind of inputs, or the loss is no longer a number.
     """
     backend = backend or SingleProcess()
     manifest = read_manifest(training_set_url, "training_set")
@@ -148,9 +143,11 @@ def check_training_set(settings: TrainSettings) -> Mapping[str, Any]:
     Raises:
         CapacityError: More processes than row groups.
         ManifestError, MissingError: The training set is not what it must be.
+        SettingsError: The model is of another kind of inputs.
     """
     manifest = read_manifest(settings.training_set, "training_set")
-    scaling_of(manifest)
+    kind_of(manifest)
+    check_model(settings.fit, manifest)
     class_weights(settings.fit.class_weights, manifest)
     steps_an_epoch(manifest, settings.processes, settings.fit.batch)
     if not manifest["parts"].get("validation", {}).get("rows"):
@@ -172,16 +169,18 @@ def _prepare(settings: FitSettings, manifest: dict[str, Any], url: str, backend:
     tf.keras.utils.set_random_seed(settings.seed)
     shape = shape_of(manifest)
     steps, batch = steps_an_epoch(manifest, backend.size, settings.batch)
-    shard = local_shard(url, "train", backend.rank, backend.size, scratch)
-    feed = _Feed(shape, shard, steps, batch, class_weights(settings.class_weights, manifest))
-    model = build_model(settings.model, scaling_of(manifest), len(shape.class_ids))
+    check_model(settings, manifest)
+    shard = local_shard(url, "train", (backend.rank, backend.size), shape.fed, scratch)
+    kind = kind_of(manifest)
+    feed = _Feed(kind, shape, shard, steps, batch, class_weights(settings.class_weights, manifest))
+    model = kind.build(settings)
     optimizer = tf.keras.optimizers.Adam(settings.learning_rate)
     optimizer.build(model.trainable_variables)
-    step, infer = make_step(model, optimizer, backend, settings), make_infer(model)
+    step, infer = make_step(model, kind, optimizer, backend, settings), make_infer(model, kind)
     validation = {name: rows[backend.rank :: backend.size] for name, rows in read_part(url, "validation", shape).items()}
     if backend.rank == 0:
         size = model.count_params()
-        logger.info("%s with %d weights: %d steps of %d x %d series an epoch", settings.model.name, size, steps, backend.size, batch)
+        logger.info("%s with %d weights: %d steps of %d x %d rows an epoch", settings.model.name, size, steps, backend.size, batch)
     return _Run(settings, manifest, backend, model, optimizer, step, infer, feed, validation, time.monotonic())
 
 
@@ -220,7 +219,7 @@ def _one_epoch(run: _Run, state: State) -> None:
         {
             "epoch": state.epoch, "loss": loss, "learning_rate": rates[-1], "validation_loss": validation_loss,
             "validation_macro_f1": score, "validation_overall_accuracy": overall_accuracy(matrix),
-            "series_per_s": round(feed.steps * feed.batch * backend.size / (trained - began), 1), "seconds": round(now - began, 3),
+            "rows_per_s": round(feed.steps * feed.batch * backend.size / (trained - began), 1), "seconds": round(now - began, 3),
         }
     )  # fmt: skip
     _judge(run, state, score)
@@ -235,8 +234,9 @@ def _batches(run: _Run, epoch: int) -> Generator[Batch, None, None]:
     rng = np.random.default_rng(own_seed)
     folder, shard, shards = feed.shard
     with closing(petastorm_chunks(folder, feed.shape, shard, shards, epoch_seed(seed, epoch))) as chunks:
-        batches = shuffled_batches(chunks, feed.batch, run.settings.shuffle_rows, rng)
-        yield from train_batches(batches, run.settings, feed.weights, run.manifest["scale"], rng)
+        balanced = run.settings.sampling == "balanced"
+        batches = shuffled_batches(chunks, feed.batch, run.settings.shuffle_rows, rng, balanced=balanced)
+        yield from train_batches(batches, feed.kind, run.settings, feed.weights, rng)
 
 
 def _judge(run: _Run, state: State, score: float) -> None:
@@ -260,7 +260,9 @@ def _tracker(settings: FitSettings, backend: Backend, state: State) -> Tracker:
     if settings.tracking is None or backend.rank != 0:
         return NoTracker()
     plain = settings.model_dump(mode="json")
-    parameters = {f"{group}.{name}": value for group in ("model", "augment") for name, value in plain.pop(group).items()} | plain
+    parameters = {
+        f"{group}.{name}": value for group in ("model", "augment", "augment_sar") for name, value in plain.pop(group).items()
+    } | plain
     tracker = MlflowTracker(settings.tracking, settings.experiment, parameters | {"processes": backend.size}, state.tracking_run)
     state.tracking_run = tracker.run_id
     return tracker
@@ -270,7 +272,7 @@ def _report(run: _Run, state: State, tracker: Tracker) -> None:
     last = state.history[-1]
     if run.backend.rank == 0:
         logger.info(
-            "epoch %d of %d: loss %.4f, validation macro-F1 %.4f, %.0f series/s%s", state.epoch, run.settings.epochs, last["loss"],
-            last["validation_macro_f1"], last["series_per_s"], f"; stopped by {state.stopped}" if state.stopped else "",
+            "epoch %d of %d: loss %.4f, validation macro-F1 %.4f, %.0f rows/s%s", state.epoch, run.settings.epochs, last["loss"],
+            last["validation_macro_f1"], last["rows_per_s"], f"; stopped by {state.stopped}" if state.stopped else "",
         )  # fmt: skip
     tracker.log({name: value for name, value in last.items() if name != "epoch"}, state.epoch)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from eespark.errors import ManifestError, SettingsError
-from eespark.kernels.packing import pack_dates
-from eespark.train.augment import Batch, augment
+from eespark.train.augment import Batch
 from eespark.train.backend import Backend
 from eespark.train.data import Arrays
+from eespark.train.kinds import Kind
 from eespark.train.score import Matrix, confusion
 from eespark.train.settings import FitSettings
 
@@ -53,16 +53,17 @@ def class_weights(kind: str, manifest: Mapping[str, Any]) -> npt.NDArray[np.floa
     return np.asarray(weights * rows.sum() / (weights * rows).sum(), np.float32)
 
 
-def make_step(model: Any, optimizer: Any, backend: Backend, settings: FitSettings) -> Step:
+def make_step(model: Any, kind: Kind, optimizer: Any, backend: Backend, settings: FitSettings) -> Step:
     """A function of a batch and a learning rate that moves the weights once and gives the loss before."""
     # Batches differ in their number of dates: with open shapes the graph is traced once.
-    signature = [_input_signature(model), tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)]
+    signature = [input_signature(model), tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)]
+    gamma = settings.focal_gamma if settings.loss == "focal" else 0.0
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
     def step(inputs: Any, target: Any, weight: Any) -> Any:
         with tf.GradientTape() as tape:
             logits = model(inputs, training=True)["logits"]
-            loss = tf.reduce_sum(weight * tf.nn.softmax_cross_entropy_with_logits(target, logits)) / tf.reduce_sum(weight)
+            loss = tf.reduce_sum(weight * _losses(target, logits, gamma)) / tf.reduce_sum(weight)
         variables = model.trainable_variables
         gradients = backend.average_gradients(tape.gradient(loss, variables))
         clipped, _ = tf.clip_by_global_norm(gradients, settings.gradient_clip)
@@ -74,23 +75,37 @@ def make_step(model: Any, optimizer: Any, backend: Backend, settings: FitSetting
     def run(batch: Batch, rate: float) -> Any:
         optimizer.learning_rate.assign(rate)
         target = batch.target * (1 - smoothing) + smoothing / batch.target.shape[1]
-        return step(
-            _tensors(batch.reflectance, batch.valid, batch.day), tf.constant(target, tf.float32), tf.constant(batch.weight, tf.float32)
-        )
+        return step(_tensors(kind.pack(batch.inputs)), tf.constant(target, tf.float32), tf.constant(batch.weight, tf.float32))
 
     return run
 
 
+def _losses(target: Any, logits: Any, gamma: float) -> Any:
+    """(n,) loss of each row; that of a dense network is the mean over its places, all of which are of the row's class.
+
+    Source of the focal loss: Lin et al. 2017, Focal Loss for Dense Object Detection (arXiv:1708.02002), equation 4.
+    """
+    dense = logits.shape.rank == 4
+    if dense:
+        target = target[:, None, None, :] + tf.zeros_like(logits)
+    if gamma == 0.0:
+        losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+    else:
+        log_share = tf.nn.log_softmax(logits)
+        losses = -tf.reduce_sum(target * (1.0 - tf.exp(log_share)) ** gamma * log_share, axis=-1)
+    return tf.reduce_mean(losses, axis=(1, 2)) if dense else losses
+
+
 def train_batches(
-    batches: Iterable[Arrays], settings: FitSettings, weights: npt.NDArray[np.float32], scale: float, rng: np.random.Generator
+    batches: Iterable[Arrays], kind: Kind, settings: FitSettings, weights: npt.NDArray[np.float32], rng: np.random.Generator
 ) -> Iterator[Batch]:
     """Batches as a step takes them: augmented, with targets and weights.
 
     Args:
         batches: Of `shuffled_batches`.
+        kind: Of the training set.
         settings: Of the fit.
         weights: (classes,) of `class_weights`.
-        scale: Stored reflectance of 1.
         rng: Of the augmentation.
 
     Raises:
@@ -104,8 +119,8 @@ def train_batches(
         weight = weights[label]
         if settings.weight_by_inclusion:
             weight = weight / arrays["inclusion_probability"].astype(np.float32)
-        reflectance, valid, day = (arrays[name].astype(np.float32) for name in ("reflectance", "valid", "day"))
-        yield augment(Batch(reflectance, valid, day, identity[label], weight), settings.augment, scale, rng)
+        inputs = {name: arrays[name].astype(np.float32) for name in kind.inputs}
+        yield kind.augment(Batch(inputs, identity[label], weight), settings, rng)
 
 
 def run_epoch(step: Step, batches: Iterable[Batch], rates: Sequence[float]) -> float:
@@ -134,19 +149,22 @@ def need_finite(loss: float, epoch: int, settings: FitSettings) -> None:
         )
 
 
-def make_infer(model: Any) -> Infer:
-    """A function of rows in memory that gives logits (n, classes) and features (n, features) by Keras; traced once."""
-    classes, width = (int(model.output[name].shape[1]) for name in ("logits", "features"))
+def make_infer(model: Any, kind: Kind) -> Infer:
+    """A function of rows in memory that gives logits (n, classes) and features (n, features) by Keras; traced once.
 
-    @tf.function(input_signature=[_input_signature(model)])  # type: ignore[untyped-decorator]
+    Of a dense network they are the means over its places.
+    """
+    classes, width = (int(model.output[name].shape[-1]) for name in ("logits", "features"))
+
+    @tf.function(input_signature=[input_signature(model)])  # type: ignore[untyped-decorator]
     def call(inputs: Any) -> Any:
-        return model(inputs, training=False)
+        return {name: pooled(one) for name, one in model(inputs, training=False).items()}
 
     def infer(arrays: Arrays) -> tuple[Floats, Floats]:
         logits, features = [np.zeros((0, classes), np.float32)], [np.zeros((0, width), np.float32)]
-        for start in range(0, len(arrays["valid"]), _EVALUATION_BATCH):
+        for start in range(0, len(arrays[kind.inputs[0]]), _EVALUATION_BATCH):
             rows = slice(start, start + _EVALUATION_BATCH)
-            outputs = call(_tensors(arrays["reflectance"][rows], arrays["valid"][rows], arrays["day"][rows]))
+            outputs = call(_tensors(kind.pack({name: arrays[name][rows] for name in kind.inputs})))
             logits.append(outputs["logits"].numpy())
             features.append(outputs["features"].numpy())
         return np.concatenate(logits), np.concatenate(features)
@@ -154,15 +172,18 @@ def make_infer(model: Any) -> Infer:
     return infer
 
 
-def _input_signature(model: Any) -> dict[str, Any]:
-    bands = model.input["reflectance"].shape[-1]
-    plain = tf.TensorSpec((None, None), tf.float32)
-    return {"reflectance": tf.TensorSpec((None, None, bands), tf.float32), "valid": plain, "day": plain}
+def pooled(values: Any) -> Any:
+    """(n, outputs) of what may have lines and samples in between."""
+    return tf.reduce_mean(values, axis=(1, 2)) if len(values.shape) == 4 else values
 
 
-def _tensors(reflectance: npt.NDArray[Any], valid: npt.NDArray[Any], day: npt.NDArray[Any]) -> dict[str, Any]:
-    packed = pack_dates(reflectance, valid, day)
-    return {name: tf.constant(one, tf.float32) for name, one in zip(("reflectance", "valid", "day"), packed, strict=True)}
+def input_signature(model: Any) -> dict[str, Any]:
+    """What TensorFlow must know of a model's inputs, by name."""
+    return {name: tf.TensorSpec(one.shape, tf.float32, name=name) for name, one in model.input.items()}
+
+
+def _tensors(inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    return {name: tf.constant(one, tf.float32) for name, one in inputs.items()}
 
 
 def evaluate(infer: Infer, arrays: Arrays, backend: Backend) -> tuple[Matrix, float]:

@@ -32,3 +32,9 @@ def macro_f1(matrix: Matrix) -> float:
     """Mean F1 of the classes that have rows; NaN for no rows."""
     by_class = f1_by_class(matrix)
     return float(np.nanmean(by_class)) if matrix.sum() else float("nan")
+
+
+def weighted_f1(matrix: Matrix) -> float:
+    """Mean F1 of the classes weighted by their rows; NaN for no rows."""
+    rows = matrix.sum(axis=1)
+    return float(np.nansum(f1_by_class(matrix) * rows) / rows.sum()) if rows.sum() else float("nan")

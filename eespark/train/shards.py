@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from eespark.errors import CapacityError, ManifestError
 from eespark.io.storage import is_local, join_url, local_path, open_filesystem
-from eespark.train.data import FED, part_files
+from eespark.train.data import part_files
 
 logger = logging.getLogger(__name__)
 
@@ -53,23 +53,30 @@ def steps_an_epoch(manifest: Mapping[str, Any], shards: int, batch: int) -> tupl
     return smallest // size, size
 
 
-def local_shard(url: str, part: str, shard: int, shards: int, scratch: str) -> tuple[str, int, int]:
+def local_shard(url: str, part: str, own: tuple[int, int], columns: Sequence[str], scratch: str) -> tuple[str, int, int]:
     """Where this rank's row groups can be read by Petastorm: folder, shard and number of shards.
 
     A local part is read in place. Of any other the row groups of the shard are copied to `scratch`, once.
+
+    Args:
+        url: Training set.
+        part: Of it.
+        own: Number of the shard and number of shards.
+        columns: That training reads.
+        scratch: Local folder.
 
     Raises:
         MissingError: No such part.
         FormatError: A pickled schema beside it.
         CapacityError: Fewer row groups than shards.
     """
-    files = part_files(url, part)
+    files, (shard, shards) = part_files(url, part), own
     if is_local(url):
         return join_url(local_path(url), part), shard, shards
     filesystem, _ = open_filesystem(url)
     target = Path(scratch) / f"{part}-{shard}-of-{shards}"
     target.mkdir(parents=True, exist_ok=True)
-    copied = _copy_row_groups(filesystem, files, (shard, shards), target / "part.parquet")
+    copied = _copy_row_groups(filesystem, files, own, columns, target / "part.parquet")
     schema = pq.read_schema(target / "part.parquet")
     counts = json.dumps({"part.parquet": copied}).encode()
     pq.write_metadata(schema.with_metadata({ROW_GROUPS_KEY: counts}), target / "_common_metadata")
@@ -77,7 +84,9 @@ def local_shard(url: str, part: str, shard: int, shards: int, scratch: str) -> t
     return str(target), 0, 1
 
 
-def _copy_row_groups(filesystem: fsspec.AbstractFileSystem, files: Sequence[str], own: tuple[int, int], target: Path) -> int:
+def _copy_row_groups(
+    filesystem: fsspec.AbstractFileSystem, files: Sequence[str], own: tuple[int, int], columns: Sequence[str], target: Path
+) -> int:
     """Number of row groups copied: those with number i where i mod shards is the shard."""
     (shard, shards), number, copied, writer = own, 0, 0, None
     try:
@@ -86,7 +95,7 @@ def _copy_row_groups(filesystem: fsspec.AbstractFileSystem, files: Sequence[str]
                 parquet = pq.ParquetFile(stream)
                 for group in range(parquet.num_row_groups):
                     if (number + group) % shards == shard:
-                        table = parquet.read_row_group(group, columns=list(FED))
+                        table = parquet.read_row_group(group, columns=list(columns))
                         writer = writer or pq.ParquetWriter(target, table.schema)
                         writer.write_table(table, row_group_size=table.num_rows)
                         copied += 1

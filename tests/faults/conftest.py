@@ -20,6 +20,7 @@ from tests.faults.running import Runner
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.chain")
+    config.pluginmanager.import_plugin("tests.ice")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from eespark.io.vectors import SourceSettings, count_features
 from eespark.job import JobSettings
 from eespark.settings import load_settings
 from eespark.train.checkpoint import State, load_state, state_to_bytes
-from eespark.train.data import Shape, part_files, petastorm_chunks
+from eespark.train.data import part_files, petastorm_chunks, series_shape
 from eespark.train.data import read_part as read_rows
 
 BLOCK = Block(0, 0, 64, 64)
@@ -49,8 +49,8 @@ READERS = {
     "0_0.part": ("npz", lambda file: read_part(str(file), BLOCK)),
     "0_64.part": ("parquet", lambda file: read_parcel_part(str(file))),
     "B02.jp2": ("npz", lambda file: check_last_tile(str(file))),
-    "set/train/a.parquet": ("parquet", lambda file: read_rows(str(file.parents[1]), "train", Shape(3, 9, (1,)))),
-    "chunks/train/a.parquet": ("parquet", lambda file: list(petastorm_chunks(str(file.parent), Shape(3, 9, (1,)), 0, 1, 5))),
+    "set/train/a.parquet": ("parquet", lambda file: read_rows(str(file.parents[1]), "train", series_shape(3, 9, (1,)))),
+    "chunks/train/a.parquet": ("parquet", lambda file: list(petastorm_chunks(str(file.parent), series_shape(3, 9, (1,)), 0, 1, 5))),
     "common/train/_common_metadata": ("parquet", lambda file: part_files(str(file.parents[1]), "train")),
     "lucas.csv": ("npz", lambda file: count_points(LucasSettings(url=str(file)))),
     **{

@@ -20,7 +20,7 @@ def weights(bundle: Path) -> list[bytes]:
 
 def curves(bundle: Path) -> list[dict[str, float]]:
     found = json.loads((bundle / "metrics.json").read_text())["curves"]
-    return [{name: value for name, value in epoch.items() if name not in ("seconds", "series_per_s")} for epoch in found]
+    return [{name: value for name, value in epoch.items() if name not in ("seconds", "rows_per_s")} for epoch in found]
 
 
 def novelty(bundle: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import clouds, extraction, feed, mapping, ranks, sampling, scaling
+from benchmarks import clouds, extraction, feed, mapping, polar, ranks, sampling, scaling
 from benchmarks.inputs import prepare
 
 
@@ -62,3 +62,11 @@ def test_that_extraction_scales_over_tiles(spark: Any, root: Path) -> None:
     told = scaling.measure(scaling.TINY, root)["by_tiles"]
     assert list(told) == ["1", "2"]
     assert told["2"]["observation_bytes"]["median"] > told["1"]["observation_bytes"]["median"]
+
+
+def test_that_patches_and_maps_of_scenes_are_those_of_their_baselines(root: Path) -> None:
+    told = polar.measure(polar.TINY, root)
+    assert told["patches"]["kept_open"]["result"] == told["patches"]["opened_each_time"]["result"]
+    assert told["patches"]["kept_open"]["result"]["patches"] > 20
+    assert told["dense"]["result"]["weighted"] > 0
+    assert told["calibration"]["work"]["sigma"] == 2 * 256**2 / 1e6

@@ -14,7 +14,8 @@ import shapely
 
 from eespark.errors import TooManyFailuresError
 from eespark.polar_geometry import POLAR_CRS, to_polar
-from eespark.schema import ICE_LABELS, PRODUCTS
+from eespark.schema import PRODUCTS
+from eespark.schema_polar import ICE_LABELS
 from eespark.spark.ice_labels import carry_fast, import_ice_labels, match_scenes, scene_outlines
 from eespark.spark.tables import table_schema
 from eespark.synthetic.polar.labels import file_name

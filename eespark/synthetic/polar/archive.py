@@ -34,6 +34,7 @@ class Work:
 
     scene: Scene
     sea: Sea
+    polygons_a_kind: int
     folder: str
 
 
@@ -63,7 +64,7 @@ def make_polar_archive(settings: PolarSettings) -> dict[str, Any]:
 def _fill(settings: PolarSettings, whole: Path, key: dict[str, Any]) -> dict[str, Any]:
     scenes, sea = plan_scenes(settings), sea_of(settings)
     made: list[dict[str, Any]] = []
-    for record in run_in_processes(_make, [Work(scene, sea, str(whole)) for scene in scenes], settings.workers):
+    for record in run_in_processes(_make, [Work(scene, sea, settings.polygons_a_kind, str(whole)) for scene in scenes], settings.workers):
         made.append(record)
         logger.info("scenes: %d of %d", len(made), len(scenes))
     _gather(whole / "labels")
@@ -83,11 +84,12 @@ def _make(work: Work) -> dict[str, Any]:
     seen = make_scene(scene, work.sea, folder / "archive", folder / "truth")
     if scene.fault:
         return {**seen.record, "polygons": 0}
-    return {**seen.record, "polygons": _draw(folder / "labels", scene, work.sea, seen)}
+    return {**seen.record, "polygons": _draw(folder / "labels", work, seen)}
 
 
-def _draw(folder: Path, scene: Scene, sea: Sea, seen: Seen) -> int:
+def _draw(folder: Path, work: Work, seen: Seen) -> int:
     """The labels of a scene; how many polygons of one kind were drawn."""
+    scene, sea = work.scene, work.sea
     seed, name = subseed(sea.seed, scene.day.toordinal(), 60), labels.file_name(scene.first)
     zones = labels.chart(seen.ground, seen.footprint, subseed(seed, 1))
     labels.write_shapefile(zones, folder / "metno_v2" / f"{name}.shp")
@@ -95,7 +97,7 @@ def _draw(folder: Path, scene: Scene, sea: Sea, seen: Seen) -> int:
     points, outlines = labels.iceberg_frames(seen.ground, seen.footprint, subseed(seed, 2))
     labels.write_shapefile(points, folder / "icebergs" / f"{name}_points.shp")
     labels.write_shapefile(outlines, folder / "icebergs" / f"{name}_outlines.shp")
-    drawn = labels.drawn_polygons(seen.ground, seen.footprint, scene.product_id, subseed(seed, 3))
+    drawn = labels.drawn_polygons(seen.ground, seen.footprint, scene.product_id, work.polygons_a_kind, subseed(seed, 3))
     drawn.to_parquet(folder / f".drawn-{name}.parquet")
     labels.coastline(seen.ground).to_parquet(folder / f".coast-{name}.parquet")
     return len(drawn)

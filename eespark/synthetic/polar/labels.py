@@ -27,7 +27,6 @@ from eespark.synthetic.polar.render import GROUND_M, Ground
 Geometries = npt.NDArray[np.object_]
 
 DRAWN_KINDS: Final = (OPEN_WATER, NEW_ICE, BRASH, YOUNG_ICE, FIRST_YEAR, DEFORMED)
-POLYGONS_A_KIND: Final = 9
 RADIUS_M: Final = (320.0, 2_200.0)
 OVERSHOOT: Final = (0.75, 1.08)
 """Radius of a drawn polygon over the distance to the nearest other kind, least and most."""
@@ -46,13 +45,14 @@ def coastline(ground: Ground) -> geopandas.GeoDataFrame:
     return _polygons(ground, (ground.truth.kind == LAND)[::step, ::step].astype(np.int32), step, {1: {"name": "land"}})
 
 
-def drawn_polygons(ground: Ground, footprint: shapely.Polygon, product_id: str, seed: int) -> geopandas.GeoDataFrame:
+def drawn_polygons(ground: Ground, footprint: shapely.Polygon, product_id: str, most_a_kind: int, seed: int) -> geopandas.GeoDataFrame:
     """Polygons of one kind each, as the university of Tromso's analysts draw them: scene, class 1 to 6, geometry in EPSG:4326.
 
     Args:
         ground: Of the scene's date.
         footprint: Of the scene, in `CRS`.
         product_id: Of the scene.
+        most_a_kind: Polygons of a kind at most.
         seed: Of the drawing.
     """
     rng, rows = generator(seed), []
@@ -61,7 +61,7 @@ def drawn_polygons(ground: Ground, footprint: shapely.Polygon, product_id: str, 
     x, y = ground.x[::step], ground.y[::step]
     for number in DRAWN_KINDS:
         room = distance_transform_edt(kind == number) * step * GROUND_M
-        for centre_row, centre_col in _spread(room, rng):
+        for centre_row, centre_col in _spread(room, most_a_kind, rng):
             reach = min(float(room[centre_row, centre_col]), RADIUS_M[1])
             polygon = _star(float(x[centre_col]), float(y[centre_row]), reach, rng)
             if footprint.contains(polygon):
@@ -142,7 +142,7 @@ def file_name(first: datetime) -> str:
     return f"seaice_s1_{first:%Y%m%dT%H%M%S}"
 
 
-def _spread(room: Floats, rng: np.random.Generator) -> list[tuple[int, int]]:
+def _spread(room: Floats, most: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Places with room enough, the roomiest of some drawn at chance, far from one another."""
     rows, cols = np.nonzero(room >= RADIUS_M[0] * 1.1)
     if not len(rows):
@@ -154,7 +154,7 @@ def _spread(room: Floats, rng: np.random.Generator) -> list[tuple[int, int]]:
         far = 2 * min(float(room[row, col]), RADIUS_M[1]) / (2 * GROUND_M)
         if all(np.hypot(row - r, col - c) > far for r, c in taken):
             taken.append((row, col))
-        if len(taken) == POLYGONS_A_KIND:
+        if len(taken) == most:
             break
     return taken
 

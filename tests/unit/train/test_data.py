@@ -14,8 +14,9 @@ import pytest
 
 from eespark.errors import CapacityError, FormatError, ManifestError, MissingError
 from eespark.io.storage import read_manifest
-from eespark.train.data import Shape, epoch_seed, petastorm_chunks, read_part, shape_of, shuffled_batches
+from eespark.train.data import Shape, petastorm_chunks, read_part, series_shape, shape_of
 from eespark.train.shards import local_shard, shard_rows, steps_an_epoch
+from eespark.train.shuffle import epoch_seed, shuffled_batches
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_that_a_part_that_is_absent_is_named(training_set: Path, shape: Shape) -
 
 def test_that_lists_of_another_length_are_refused(training_set: Path) -> None:
     with pytest.raises(FormatError, match="needed 99 values"):
-        read_part(str(training_set), "train", Shape(11, 9, (1, 4, 9)))
+        read_part(str(training_set), "train", series_shape(11, 9, (1, 4, 9)))
 
 
 def test_that_a_pickled_schema_is_refused_before_petastorm_sees_it(training_set: Path, tmp_path: Path, shape: Shape) -> None:
@@ -60,7 +61,7 @@ def test_that_a_pickled_schema_is_refused_before_petastorm_sees_it(training_set:
     file = copy / "train" / "_common_metadata"
     schema = pq.read_schema(file)
     pq.write_metadata(schema.with_metadata(schema.metadata | {b"dataset-toolkit.unischema.v1": b"\x80\x04."}), file)
-    for read in (lambda: read_part(str(copy), "train", shape), lambda: local_shard(str(copy), "train", 0, 1, str(tmp_path))):
+    for read in (lambda: read_part(str(copy), "train", shape), lambda: local_shard(str(copy), "train", (0, 1), shape.fed, str(tmp_path))):
         with pytest.raises(FormatError, match="pickled"):
             read()
 
@@ -153,7 +154,7 @@ def test_that_a_remote_part_is_copied_shard_by_shard(training_set: Path, tmp_pat
     memory.put(f"{training_set}/", "/remote/training_set", recursive=True)
     try:
         for shard in range(2):
-            folder, number, shards = local_shard("memory://remote/training_set", "train", shard, 2, str(tmp_path))
+            folder, number, shards = local_shard("memory://remote/training_set", "train", (shard, 2), shape.fed, str(tmp_path))
             copied = [one for c in petastorm_chunks(folder, shape, number, shards, 4) for one in c["inclusion_probability"].tolist()]
             assert sorted(copied) == sorted(_ids(training_set, shape, shard, 2, 4))
     finally:

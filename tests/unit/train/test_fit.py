@@ -16,12 +16,14 @@ import tensorflow as tf
 from eespark.errors import FormatError, MissingError, SettingsError
 from eespark.io.storage import read_manifest
 from eespark.predict import load_bundle
-from eespark.train.data import Arrays, Shape, epoch_seed, petastorm_chunks, read_part, shape_of
+from eespark.train.data import Arrays, Shape, petastorm_chunks, read_part, shape_of
 from eespark.train.export import compare_onnx, save_onnx, serving_function
 from eespark.train.fit import check_training_set, fit
+from eespark.train.kinds import kind_of
 from eespark.train.loop import make_infer
-from eespark.train.models import MODELS, Scaling, build_model
+from eespark.train.models import MODELS, build_model
 from eespark.train.settings import AugmentSettings, FitSettings, ModelSettings, TrainSettings
+from eespark.train.shuffle import epoch_seed
 
 TINY = ModelSettings(name="cnn1d", units=8, layers=1, features=8, kernel=3, dropout=0.2)
 
@@ -110,8 +112,8 @@ def test_that_a_run_that_is_killed_and_resumed_ends_like_an_undisturbed_one(trai
     assert epochs == [3, 4]
     assert resumed["weights_sha256"] == undisturbed["weights_sha256"]
     for one, other in zip(resumed["history"], undisturbed["history"], strict=True):
-        assert {k: v for k, v in one.items() if k not in ("seconds", "series_per_s")} == {
-            k: v for k, v in other.items() if k not in ("seconds", "series_per_s")
+        assert {k: v for k, v in one.items() if k not in ("seconds", "rows_per_s")} == {
+            k: v for k, v in other.items() if k not in ("seconds", "rows_per_s")
         }
 
 
@@ -131,7 +133,7 @@ def test_that_each_epoch_has_an_order_of_its_own(training_set: Path, tmp_path: P
 @pytest.mark.usefixtures("no_export")
 def test_that_dropout_is_drawn_anew_by_seed_and_layer(training_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models: list[Any] = []
-    monkeypatch.setattr("eespark.train.fit.build_model", lambda *given: models.append(build_model(*given)) or models[-1])
+    monkeypatch.setattr("eespark.train.kinds.build_model", lambda *given: models.append(build_model(*given)) or models[-1])
     fit(_settings(epochs=1), str(training_set), str(tmp_path / "bundle"))
     seeds = [tuple(one.numpy()) for one in models[0].non_trainable_variables]
     assert len(set(seeds)) == len(seeds) == 2
@@ -176,13 +178,15 @@ def test_that_rank_0_logs_its_figures_to_mlflow(training_set: Path, tmp_path: Pa
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_that_onnx_gives_what_keras_gives(name: str, training_set: Path, tmp_path: Path) -> None:
     settings = ModelSettings(name=name, units=8, layers=1, features=6, heads=2, kernel=3)
-    model = build_model(settings, Scaling((0.1,) * 9, (0.05,) * 9, 1e4), 3)
-    rows = read_part(str(training_set), "validation", shape_of(read_manifest(str(training_set), "training_set")))
+    manifest = read_manifest(str(training_set), "training_set")
+    kind = kind_of(manifest)
+    model = kind.build(FitSettings(model=settings))
+    rows = read_part(str(training_set), "validation", shape_of(manifest))
     save_onnx(serving_function(model), tmp_path / "model.onnx")
-    assert compare_onnx(tmp_path / "model.onnx", make_infer(model), rows, 1e-4) < 1e-4
+    assert compare_onnx(tmp_path / "model.onnx", make_infer(model, kind), rows, 1e-4) < 1e-4
     model.layers[-1].set_weights([one + 1 for one in model.layers[-1].get_weights()])
     with pytest.raises(FormatError, match="of Keras, found"):
-        compare_onnx(tmp_path / "model.onnx", make_infer(model), rows, 1e-4)
+        compare_onnx(tmp_path / "model.onnx", make_infer(model, kind), rows, 1e-4)
 
 
 def test_that_a_training_set_without_validation_rows_is_refused(training_set: Path, tmp_path: Path) -> None:

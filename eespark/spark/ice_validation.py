@@ -1,0 +1,162 @@
+"""Validation of a classifier of ice on patches that it never saw, beside classifiers that see single pixels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from pydantic import Field
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from eespark import __version__
+from eespark.errors import ManifestError, MissingError
+from eespark.ice_legend import load_ice_legend
+from eespark.io.parquet_sets import refuse_pickles
+from eespark.io.storage import join_url, publish_folder, read_manifest, remove_tree, write_manifest
+from eespark.job import JobSettings
+from eespark.kernels.backscatter import fit_slopes, moments_of
+from eespark.manifest import build_manifest, inputs_of, manifest_hash
+from eespark.predict import load_bundle, predict_patches
+from eespark.report.ice_validation import PROTOCOLS, summarise_ice
+from eespark.settings import Url
+
+logger = logging.getLogger(__name__)
+
+_KEPT: Final = ("sample_id", "product_id", "season", "x", "y", "class_id")
+_SCHEMA: Final = (
+    "sample_id bigint, product_id string, season string, x double, y double, class_id int, incidence double, middle array<float>, "
+    "predicted int, confidence double"
+)
+
+
+class IceValidateSettings(JobSettings):
+    """Settings of `validate_ice`."""
+
+    training_set: Annotated[Url, Field(description="folder of the training set of patches")]
+    bundles: Annotated[
+        dict[str, Url], Field(min_length=1, description="name -> folder of a bundle trained on it; the first is the main one")
+    ]
+    validation: Annotated[Url, Field(description="folder to write")]
+    region_m: Annotated[float, Field(gt=0, description="m; side of the ground squares that accuracy is told by")] = 50_000.0
+    pixel_baselines: Annotated[bool, Field(description="compare with a random forest and Bayes' rule on the pixel in the middle")] = True
+    forest_trees: Annotated[int, Field(ge=1, description="trees of that forest")] = 300
+    seed: Annotated[int, Field(description="of the forest and of the draws of scenes")] = 1
+
+
+def validate_ice(spark: SparkSession, settings: IceValidateSettings) -> dict[str, Any]:
+    """Predict, estimate, write; the counts of the summary.
+
+    Raises:
+        ManifestError: A bundle was not trained on this training set, or the set is not one of patches.
+        MissingError: The set has no part to validate on.
+    """
+    training = read_manifest(settings.training_set, "training_set")
+    if inputs_of(training) != "patches":
+        raise ManifestError(
+            f"needed a training set of patches, found one of {inputs_of(training)} in {settings.training_set}; run validate"
+        )
+    bundles = {name: read_manifest(url, "bundle") for name, url in settings.bundles.items()}
+    for name, bundle in bundles.items():
+        if bundle["training_set"]["manifest_sha256"][:16] != manifest_hash(training):
+            raise ManifestError(f"{settings.bundles[name]} was trained on another set than {settings.training_set}; name one trained on it")
+    parts = [part for part in PROTOCOLS if part in training["parts"]]
+    if not parts:
+        raise MissingError(f"needed a part {' or '.join(PROTOCOLS)} in {settings.training_set}, found {', '.join(training['parts'])}")
+    spark.sparkContext.setJobDescription("validate_ice: predictions")
+    frames = [_network(spark, settings, part, name) for name in settings.bundles for part in parts]
+    table = pd.concat([frame.toPandas() for frame in frames], ignore_index=True)
+    if settings.pixel_baselines:
+        train = _network(spark, settings, "train", None).toPandas()
+        table = pd.concat([table, _pixel_models(settings, training, train, table)], ignore_index=True)
+    table["region"] = [f"{a}_{b}" for a, b in (np.floor(table[["x", "y"]].to_numpy() / settings.region_m)).astype(int)]
+    water = load_ice_legend(str(training["legend"]).split("@")[0]).water
+    protocols = summarise_ice(table, training["classes"], water, settings.seed)
+    return _write(settings, table.drop(columns="middle"), protocols, training, bundles)
+
+
+def _network(spark: SparkSession, settings: IceValidateSettings, part: str, name: str | None) -> DataFrame:
+    """Rows of a part, with what a bundle says of them; with no name, the rows alone."""
+    url = join_url(settings.training_set, part)
+    refuse_pickles(url)
+    bundle_url = None if name is None else settings.bundles[name]
+
+    def predict(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        bundle = None if bundle_url is None else load_bundle(bundle_url, threads=1)
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            incidence = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, -1)
+            size = incidence.shape[1]
+            sigma = np.frombuffer(b"".join(batch.column("sigma").to_pylist()), "<f4").reshape(batch.num_rows, size, size, -1)
+            kept = {one: batch.column(one) for one in _KEPT}
+            kept["incidence"] = pa.array(incidence.mean(axis=1).astype(np.float64))
+            middle = np.column_stack([sigma[:, size // 2, size // 2], incidence[:, size // 2]]).astype(np.float32)
+            kept["middle"] = pa.array(list(middle), pa.list_(pa.float32()))
+            found = None if bundle is None else predict_patches(bundle, sigma, incidence)
+            kept["predicted"] = pa.nulls(batch.num_rows, pa.int32()) if found is None else pa.array(found.class_ids.astype(np.int32))
+            sure = None if found is None else found.confidence.astype(np.float64)
+            kept["confidence"] = pa.nulls(batch.num_rows, pa.float64()) if sure is None else pa.array(sure)
+            yield pa.RecordBatch.from_pydict(kept)
+
+    rows = spark.read.parquet(url).select(*_KEPT, "incidence", "sigma").mapInArrow(predict, _SCHEMA)
+    return rows.withColumn("split", F.lit(part)).withColumn("model", F.lit(name))
+
+
+def _pixel_models(settings: IceValidateSettings, training: dict[str, Any], train: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """What classifiers say that see HH, HV and the angle of the pixel in the middle of each patch."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    logger.info("validate_ice: a random forest and Bayes' rule on single pixels, for comparison")
+    first = next(iter(settings.bundles))
+    rows = table[table["model"] == first]
+    own, wanted = _middles(train), _middles(rows)
+    classes = train["class_id"].to_numpy()
+    forest = RandomForestClassifier(n_estimators=settings.forest_trees, random_state=settings.seed, n_jobs=-1, class_weight="balanced")
+    forest.fit(own, classes)
+    ids = np.asarray([one["id"] for one in training["classes"]])
+    bayes = fit_slopes([moments_of(own[classes == c, :-1], own[classes == c, -1]) for c in ids])
+    likelihood = bayes.log_likelihood(wanted[:, :-1], wanted[:, -1])
+    shares = forest.predict_proba(wanted)
+    found = {
+        "pixel_forest": (forest.classes_[shares.argmax(axis=1)], shares.max(axis=1)),
+        "pixel_bayes_slopes": (ids[likelihood.argmax(axis=1)], 1 / np.exp(likelihood - likelihood.max(axis=1, keepdims=True)).sum(axis=1)),
+    }
+    frames = [rows.assign(model=name, predicted=best.astype(np.int32), confidence=sure) for name, (best, sure) in found.items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _middles(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
+    return np.asarray(np.stack(rows["middle"].to_list()), np.float32)
+
+
+def _write(
+    settings: IceValidateSettings, table: pd.DataFrame, protocols: dict[str, Any], training: dict[str, Any], bundles: dict[str, Any]
+) -> dict[str, Any]:
+    building = settings.validation.rstrip("/") + ".building"
+    remove_tree(building)
+    content = {
+        "bundle": {name: manifest_hash(bundle) for name, bundle in bundles.items()},
+        "training_set": manifest_hash(training),
+        "legend": training["legend"],
+        "classes": training["classes"],
+        "protocols": protocols,
+        "settings": settings.model_dump(mode="json"),
+    }
+    write_manifest(building, build_manifest("validation", content, __version__))
+    table.to_parquet(join_url(building, "predictions.parquet"), index=False)
+    publish_folder(building, settings.validation)
+    headline: dict[str, Any] = {}
+    for part, models in protocols.items():
+        for name, told in models.items():
+            ice = told.get("ice_water", {}).get("weighted_f1", {}).get("estimate")
+            headline.setdefault(part, {})[name] = {
+                "weighted_f1": told["weighted_f1"]["estimate"], "macro_f1": told["macro_f1"]["estimate"], "ice_water_weighted_f1": ice
+            }  # fmt: skip
+            logger.info("validate_ice: %s, %s: %s", part, name, headline[part][name])
+    return {"headline": headline, "protocols": sorted(protocols), "validation": settings.validation}

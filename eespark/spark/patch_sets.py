@@ -1,0 +1,189 @@
+"""Training sets of patches: parted, audited, with statistics of the training part alone; Parquet as the sets of series are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from eespark import __version__
+from eespark.errors import MissingError
+from eespark.io.storage import join_url, publish_folder, remove_tree, write_manifest
+from eespark.job import JobSettings
+from eespark.kernels.backscatter import moments_from, moments_of, statistics_of
+from eespark.kernels.sampling import hash_text
+from eespark.legend import load_legend
+from eespark.manifest import build_manifest
+from eespark.schema import PRODUCTS
+from eespark.schema_polar import PATCHES, TRAINING_PATCHES
+from eespark.settings import Share, Url
+from eespark.spark.parts import content_hash, with_order, write_parts
+from eespark.spark.patch_splits import SplitRule, assign_parts, audit, drop_leaks, season_column
+from eespark.spark.tables import current_version, open_table
+
+logger = logging.getLogger(__name__)
+
+_DDL: Final = ", ".join(f"{c.name} {c.dtype}" for c in TRAINING_PATCHES.columns) + ", split string"
+
+
+class PatchSetSettings(JobSettings):
+    """Settings of `build_patch_set`."""
+
+    products: Annotated[Url, Field(description="Delta table of the catalog")]
+    patches: Annotated[Url, Field(description="Delta table of the patches")]
+    training_set: Annotated[Url, Field(description="folder to write")]
+    patch_set: Annotated[str, Field(pattern=r"^[\w-]+@\d+$", description="name@version of the patches")]
+    legend: Annotated[str, Field(description="legend of their classes")]
+    split_by: Annotated[Literal["block", "scene", "polygon"], Field(description="what goes into one part as a whole")] = "block"
+    block_m: Annotated[float, Field(gt=0, description="m; side of a ground block")] = 20_000.0
+    by_season: Annotated[bool, Field(description="the ground of another ice season is other ground")] = False
+    season_start_month: Annotated[int, Field(ge=1, le=12, description="month in which an ice season begins: 9 in the Arctic")] = 9
+    shares: Annotated[dict[Literal["train", "validation", "test"], Share], Field(description="part -> share of the patches")] = {
+        "train": 0.7, "validation": 0.15, "test": 0.15,
+    }  # fmt: skip
+    unseen_scenes: Annotated[list[str], Field(description="scenes held out as the part unseen: product_id, or its beginning")] = []
+    unseen_seasons: Annotated[list[str], Field(description="ice seasons held out as the part unseen, as 2018/19")] = []
+    guard_m: Annotated[
+        float, Field(gt=0, description="m; least distance of the centres of patches of two parts; a patch's diagonal or more")
+    ]
+    guard_days: Annotated[
+        int | None, Field(ge=0, description="days after which the same ground shows other ice, but for fast ice; null: never")
+    ] = None
+    rows_per_group: Annotated[int, Field(ge=1, description="rows of a row group; Petastorm shuffles whole groups")] = 512
+    min_row_groups: Annotated[int, Field(ge=1, description="row groups of each part at least, so that every rank has some")] = 8
+    seed: Annotated[int, Field(description="of the split and of the order of rows")] = 1
+
+
+def build_patch_set(spark: SparkSession, settings: PatchSetSettings) -> dict[str, Any]:
+    """Build the set under a temporary name and publish it whole; the counts of the summary.
+
+    Raises:
+        MissingError: There are no patches, or none of the training part.
+        LeakError: Parts share a polygon or ground.
+    """
+    versions = {name: current_version(spark, getattr(settings, name)) for name in ("products", "patches")}
+    patches = _current(spark, settings, versions)
+    shape = _shape(patches, settings)
+    rule = SplitRule(
+        settings.split_by, settings.block_m, settings.by_season, {str(part): share for part, share in settings.shares.items()},
+        tuple(settings.unseen_scenes), tuple(settings.unseen_seasons), settings.guard_m, settings.guard_days, settings.seed,
+    )  # fmt: skip
+    spark.sparkContext.setJobDescription("build_patch_set: parts")
+    places = patches.drop("sigma", "incidence").persist()
+    parted = drop_leaks(assign_parts(places, rule), rule).persist()
+    told_audit, drawn = audit(parted, rule), places.count()
+    rows = patches.join(parted.select("sample_id", "split"), "sample_id")
+    rows = with_order(_to_rows(rows, shape), settings.seed, "sample_id").persist()
+    building = settings.training_set.rstrip("/") + ".building"
+    remove_tree(building)
+    parts = write_parts(rows, TRAINING_PATCHES, building, settings.rows_per_group, settings.min_row_groups)
+    if "train" not in parts:
+        raise MissingError(f"needed patches of the training part, found none among {drawn}; lower guard_m, or hold out less")
+    kept = sum(part["rows"] for part in parts.values())
+    told = {"parts": parts, "tables": versions, "audit": told_audit, "dropped": {"patches": drawn, "too_near_another_part": drawn - kept}}
+    content = _manifest(spark, settings, building, told, shape)
+    write_manifest(building, content)
+    publish_folder(building, settings.training_set)
+    for frame in (rows, parted, places):
+        frame.unpersist()
+    summary = {"training_set": settings.training_set, "parts": {n: p["rows"] for n, p in parts.items()}, "dropped": told["dropped"]}
+    logger.info("build_patch_set: %s of %d patches", summary["parts"], drawn)
+    return {**summary, "by_class": told_audit["by_part"], "content_hash": content["content_hash"]}
+
+
+def _current(spark: SparkSession, settings: PatchSetSettings, versions: dict[str, int]) -> DataFrame:
+    products = open_table(spark, settings.products, PRODUCTS, versions["products"]).where("status = 'current'")
+    patches = open_table(spark, settings.patches, PATCHES, versions["patches"]).where(F.col("sample_set") == settings.patch_set)
+    patches = patches.join(F.broadcast(products.select("product_id", "fingerprint")), ["product_id", "fingerprint"], "left_semi")
+    return patches.withColumnRenamed("patch_id", "sample_id").withColumn("season", season_column(settings.season_start_month))
+
+
+def _shape(patches: DataFrame, settings: PatchSetSettings) -> dict[str, Any]:
+    """size, looks, bands of all patches."""
+    found = [row.asDict() for row in patches.select("size", "looks", "bands").distinct().limit(3).collect()]
+    if len(found) != 1:
+        raise MissingError(
+            f"needed patches of {settings.patch_set} of one size and one kind of scene, found {found or 'none'} from current scenes; "
+            "run extract_patches, with another name for another size"
+        )
+    return {**found[0], "bands": found[0]["bands"].split(",")}
+
+
+def _to_rows(patches: DataFrame, shape: dict[str, Any]) -> DataFrame:
+    size, bands = int(shape["size"]), len(shape["bands"])
+
+    def convert(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                yield convert_patches(batch, size, bands)
+
+    return patches.withColumn("inclusion_probability", F.lit(1.0)).mapInArrow(convert, _DDL)
+
+
+def convert_patches(batch: pa.RecordBatch, size: int, bands: int) -> pa.RecordBatch:
+    """Rows of the table of patches as rows of a training set: bands last, the angle by column."""
+    count = batch.num_rows
+    sigma = _floats(batch, "sigma").reshape(count, bands, size, size).transpose(0, 2, 3, 1)
+    incidence = _floats(batch, "incidence").reshape(count, size, size).mean(axis=1)
+    offsets = pa.array(np.arange(count + 1, dtype=np.int32) * size)
+    columns = {name: batch.column(name) for name in batch.schema.names if name in TRAINING_PATCHES.names or name == "split"}
+    columns["sigma"] = pa.array([one.tobytes() for one in np.ascontiguousarray(sigma, "<f4")], pa.binary())
+    columns["incidence"] = pa.ListArray.from_arrays(offsets, pa.array(incidence.ravel().astype(np.float32)))
+    names = [*TRAINING_PATCHES.names, "split"]
+    return pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
+
+
+def _floats(batch: pa.RecordBatch, name: str) -> Any:
+    return np.frombuffer(b"".join(batch.column(name).to_pylist()), "<f4")
+
+
+def _manifest(
+    spark: SparkSession, settings: PatchSetSettings, building: str, told: dict[str, Any], shape: dict[str, Any]
+) -> dict[str, Any]:
+    legend, trained = load_legend(settings.legend), told["parts"]["train"]["rows_by_class"]
+    classes = [{"id": c.class_id, "name": c.name, "colour": c.colour} for c in legend.classes if trained.get(str(c.class_id))]
+    content = {
+        **told,
+        **shape,
+        "inputs": "patches",
+        "sample_set": settings.patch_set,
+        "legend": legend.key,
+        "classes": classes,
+        "statistics": _statistics(spark.read.parquet(join_url(building, "train")), int(shape["size"]), len(shape["bands"])),
+        "settings": settings.model_dump(mode="json"),
+        "content_hash": content_hash(spark, TRAINING_PATCHES, building, told["parts"]),
+        "settings_hash": f"{hash_text(settings.model_dump_json(exclude={'summary', 'training_set'})):016x}",
+    }
+    return build_manifest("training_set", content, __version__)
+
+
+def _statistics(train: DataFrame, size: int, bands: int) -> dict[str, Any]:
+    """Of the training part alone."""
+
+    def sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            power = _floats(batch, "sigma").reshape(batch.num_rows, size * size, bands)
+            angle = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, 1, size)
+            angle = np.broadcast_to(angle, (batch.num_rows, size, size)).reshape(batch.num_rows, size * size)
+            classes = batch.column("class_id").to_numpy()
+            told = [
+                {"class_id": int(c), "sums": moments_of(power[classes == c].reshape(-1, bands), angle[classes == c].ravel()).flat()}
+                for c in np.unique(classes)
+            ]
+            yield pa.RecordBatch.from_pylist(told, schema=schema)
+
+    schema = pa.schema([("class_id", pa.int32()), ("sums", pa.list_(pa.float64()))])
+    found = train.select("class_id", "incidence", "sigma").mapInArrow(sums, "class_id int, sums array<double>").collect()
+    by_class: dict[int, Any] = {}
+    for row in sorted(found, key=lambda one: (one["class_id"], one["sums"])):
+        one = moments_from(row["sums"], bands)
+        by_class[row["class_id"]] = by_class[row["class_id"]] + one if row["class_id"] in by_class else one
+    return statistics_of([by_class[c] for c in sorted(by_class)])
