@@ -43,16 +43,18 @@ MIN_CLEAR, BATCH = 5, 512
 
 @dataclass(frozen=True)
 class Sizes(Repeats):
-    """px of the mapped tile and of a block of the first, second, ... network of MODELS, dates, px of JPEG 2000 tiles."""
+    """px of the mapped tile and of a block of the first, second, ... network of MODELS, and dates.
 
-    size_px: tuple[int, ...] = (2_048, 512)
-    map_block_px: tuple[int, ...] = (1_024, 256)
+    JPEG 2000 tiles at 10 m are as large as the map's blocks, as they are on whole tiles, and those at 20 m as much larger as the agency's.
+    """
+
+    size_px: tuple[int, ...] = (1_024, 512)
+    map_block_px: tuple[int, ...] = (512, 256)
     dates: int = 24
-    block_px: tuple[int, int] = (1024, 640)
 
 
 FULL = Sizes()
-TINY = Sizes(size_px=(128,), map_block_px=(64,), dates=8, block_px=(64, 40), runs=1, warm_up=0)
+TINY = Sizes(size_px=(128,), map_block_px=(64,), dates=8, runs=1, warm_up=0)
 
 
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
         folder = root / "scratch" / f"mapping-{name}"
         shutil.rmtree(folder, ignore_errors=True)
         bundle = _bundle(folder, name)
-        archive = _archive(root / "input", size_px, sizes)
+        archive = _archive(root / "input", size_px, (map_block_px, map_block_px * 5 // 8), sizes.dates)
         scan_archive(spark, ScanSettings(archive=str(archive), products=str(folder / "products"), summary="unused"))
         places = {"products": str(folder / "products"), "bundle": bundle, "maps": str(folder / "maps"), "summary": "unused"}
         season = {"first_day": date(2017, 9, 1), "last_day": date(2018, 8, 31), "min_clear": MIN_CLEAR}
@@ -73,11 +75,11 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     return {"by_model": results}
 
 
-def _archive(root: Path, size_px: int, sizes: Sizes) -> Path:
+def _archive(root: Path, size_px: int, jp2_block_px: tuple[int, int], dates: int) -> Path:
     """The archive of a crop year whose tile without labels is mapped; made where it is absent."""
-    output = root / f"year-{size_px}-{sizes.dates}-{sizes.block_px[0]}"
-    plan = {"output": str(output), "summary": "unused", "seed": SEED, "size_px": size_px, "jp2_block_px": sizes.block_px}
-    make_archive(ArchiveSettings.model_validate({**plan, "dates_per_tile": sizes.dates, "faults": False, "workers": cores()}))
+    output = root / f"year-{size_px}-{dates}-{jp2_block_px[0]}"
+    plan = {"output": str(output), "summary": "unused", "seed": SEED, "size_px": size_px, "jp2_block_px": jp2_block_px}
+    make_archive(ArchiveSettings.model_validate({**plan, "dates_per_tile": dates, "faults": False, "workers": cores()}))
     return output / "archive"
 
 

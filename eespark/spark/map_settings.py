@@ -27,7 +27,14 @@ class MapSettings(JobSettings):
     last_day: Annotated[date, Field(description="last day of the crop year")]
     max_cloud_share: Annotated[Share, Field(description="products with more cloud are left out")] = 0.8
     min_clear: Annotated[int, Field(ge=1, description="clear dates that a pixel or parcel needs for a class")] = 5
-    block_px: Annotated[int, Field(ge=64, multiple_of=2, description="px; block that one task predicts")] = 512
+    block_px: Annotated[
+        int,
+        Field(
+            ge=64,
+            multiple_of=2,
+            description="px; block that one task predicts; of smaller ones than the bands' tiles, tiles are decoded often",
+        ),
+    ] = 1024
     labels: Annotated[Url | None, Field(description="Delta table of labels, where only declared parcels are to be mapped")] = None
     mask_sources: Annotated[list[str], Field(description="label sources whose parcels are mapped")] = []
     purity: Annotated[Rule, Field(description="of a parcel's pixels, as in draw_samples: cell or centre")] = "cell"

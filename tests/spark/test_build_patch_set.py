@@ -23,7 +23,7 @@ from eespark.spark.tables import update_rows
 from eespark.train.data import read_part, shape_of
 from tests.ice import Ice
 
-RULE = SplitRule("block", 5_000.0, False, {"train": 0.6, "validation": 0.2, "test": 0.2}, (), (), 600.0, None, 1)
+RULE = SplitRule("block", 5_000.0, False, {"train": 0.6, "validation": 0.2, "test": 0.2}, (), (), 1_500.0, None, 1)
 
 
 def _patches(spark: SparkSession, seed: int = 0, scenes: int = 8, polygons: int = 14) -> Any:
