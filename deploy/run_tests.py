@@ -17,11 +17,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "build" / "tests"
-# By what they share: the demo's run; one Spark session with one tiny chain. Benchmarks share neither, and make the halves alike.
-_BENCHMARKS = "tests/spark/test_benchmarks.py"
+# By what they share: the demo's run, then the polar chain's session; one Spark session with one tiny chain of crops.
 HALVES = {
-    "demo": ("tests/unit", "tests/real", "tests/e2e", _BENCHMARKS),
-    "spark": ("tests/spark", "tests/faults", f"--ignore={_BENCHMARKS}"),
+    "demo": ("tests/unit", "tests/real", "tests/e2e", "tests/ice"),
+    "spark": ("tests/spark", "tests/faults"),
 }
 _TOLD_EVERY_S = 60.0
 

@@ -106,3 +106,21 @@ ICEBERGS: Final = Table(
         _C("partner", "string", "iceberg_id of the drawn one that a detected one is, and the other way round", True),
     ),
 )
+
+PAIRS: Final = Table(
+    "pairs",
+    ("scene", "product_id"),
+    (
+        _C("scene", "string", "product_id of the SAR scene"),
+        _C("product_id", "string", "of the optical product"),
+        _C("mission", "string", "of the optical product", True),
+        _C("gap_h", "double", "h; from the scene to the product, below 0 where the product came first"),
+        _C("overlap_share", "double", "0..1; of the scene that the product sees"),
+        _C("product_share", "double", "0..1; of the product that the scene sees"),
+        _C("drift_m", "double", "m that ice may have moved between the two"),
+        _C("drifted", "boolean", "drift_m is above the limit of the settings"),
+        _C("overlap", "binary", "WKB in crs"),
+        _C("crs", "string", "projected, polar"),
+        _C("quicklook", "string", "PNG of both, SAR to the left", True),
+    ),
+)

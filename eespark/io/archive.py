@@ -17,7 +17,7 @@ import fsspec
 
 from eespark.bands import CLOUD_MASK, RESOLUTION_M
 from eespark.errors import FormatError, MissingError
-from eespark.io import rasters, safe_s1, safe_s2, safe_xml, stac_s2
+from eespark.io import rasters, safe_s1, safe_s2, safe_xml, stac_optical, stac_s2
 from eespark.io.cloud_mask import check_mask
 from eespark.io.members import Candidate, Members, list_files, open_members
 from eespark.io.scene_row import read_scene
@@ -66,7 +66,7 @@ def _candidate(filesystem: fsspec.AbstractFileSystem, path: str, kind: str) -> C
         return Candidate(name.removesuffix(".SAFE"), url, "safe") if whole else None
     if name.startswith(("S1", "S2")) and name.endswith(".zip"):
         return Candidate(name.removesuffix(".zip").removesuffix(".SAFE"), url, "zip")
-    if name.startswith("S2") and name.endswith(".json"):
+    if name.endswith(".json") and (name.startswith("S2") or stac_optical.NAMES.match(name)):
         return Candidate(name.removesuffix(".json"), url, "stac")
     return None
 
@@ -97,6 +97,8 @@ def scan_product(candidate: Candidate, options: ScanOptions) -> Row:
         EESparkError: The product cannot be used; the text is the reason.
     """
     if candidate.kind == "stac":
+        if stac_optical.NAMES.match(candidate.product_id):
+            return stac_optical.read_item(candidate.product_id, candidate.url)
         return stac_s2.read_item(candidate.url)
     with open_members(candidate) as members:
         if safe_s1.is_scene_name(candidate.product_id):

@@ -7,29 +7,22 @@ else the processing baseline (-1000 from 04.00 on). The catalog then checks it a
 
 from __future__ import annotations
 
-import json
 import math
-import posixpath
 import re
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
-from shapely import to_wkb
-from shapely.errors import ShapelyError
-from shapely.geometry import shape
 
 from eespark.bands import BANDS, DN_NODATA, DN_SATURATED, RESOLUTION_M, Flag, flags_of_scl
 from eespark.errors import EESparkError, FormatError, MissingError
 from eespark.io import rasters
-from eespark.io.storage import open_filesystem, read_text
+from eespark.io.stac_item import asset_path, footprint_of, load_item, property_of, sensing_time
 
 # Earth Search v1 names its assets by common names; v0 and others by band.
 _ASSETS: Final = {
     "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2", "B07": "rededge3",
     "B8A": "nir08", "B11": "swir16", "B12": "swir22", "SCL": "scl",
 }  # fmt: skip
-MAX_ITEM_BYTES: Final = 8 * 1024 * 1024
 DARK_PX: Final = 512
 """Rows and columns at most of the read that looks for the darkest ground."""
 
@@ -41,7 +34,7 @@ def read_item(url: str) -> dict[str, Any]:
         MissingError: An asset or property is absent.
         FormatError: Not such an item.
     """
-    item = _load(url)
+    item = load_item(url)
     try:
         row, assets = _describe(item, url)
     except EESparkError:
@@ -49,7 +42,7 @@ def read_item(url: str) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # JSON of any form can stand where the specification asks for another.
         raise FormatError(f"{url}: needed a STAC item as its specification has it, found {type(error).__name__}: {error}") from error
-    paths = {band: _path(asset["href"], url) for band, asset in assets.items()}
+    paths = {band: asset_path(asset["href"], url) for band, asset in assets.items()}
     infos = {band: rasters.check_last_tile(path) for band, path in paths.items()}
     for band, info in infos.items():
         rasters.check_companion(band, info, infos["B02"], RESOLUTION_M[band] // RESOLUTION_M["B02"])
@@ -88,34 +81,20 @@ def dark_reflectance(red_path: str, scl_path: str, offset: float, scale: float) 
     return float((np.percentile(red[clear], 1) + offset) / scale)
 
 
-def _load(url: str) -> dict[str, Any]:
-    text = read_text(url)
-    if len(text) > MAX_ITEM_BYTES:
-        raise FormatError(f"{url}: needed a STAC item below {MAX_ITEM_BYTES} bytes, found {len(text)}")
-    try:
-        item = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"{url}: needed a STAC item, found text that is not JSON: {error}") from error
-    if not isinstance(item, dict) or item.get("type") != "Feature" or not isinstance(item.get("assets"), dict):
-        raise FormatError(f"{url}: needed a STAC item (a Feature with assets), found {type(item).__name__}")
-    return item
-
-
 def _describe(item: dict[str, Any], url: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     properties = item["properties"]
     assets = {band: _asset(item["assets"], band, url) for band in (*BANDS, "SCL")}
-    baseline = _baseline(str(_property(properties, ("s2:processing_baseline", "processing:version"), url)), url)
+    baseline = _baseline(str(property_of(properties, ("s2:processing_baseline", "processing:version"), url)), url)
     code = properties.get("proj:code") or (f"EPSG:{properties['proj:epsg']}" if properties.get("proj:epsg") else None)
-    sensed = datetime.fromisoformat(str(_property(properties, ("datetime",), url)).replace("Z", "+00:00"))
     row = {
         "mission": _mission(str(item["id"])),
         "level": "L2A",
         "tile": _tile(properties, url),
-        "sensing_time": sensed.replace(tzinfo=UTC) if sensed.tzinfo is None else sensed.astimezone(UTC),
+        "sensing_time": sensing_time(properties, url),
         "relative_orbit": _orbit(properties),
         "baseline": baseline,
         "datastrip": str(properties.get("s2:datastrip_id", item["id"])),
-        "footprint": _footprint(item, url),
+        "footprint": footprint_of(item, url),
         "crs": code,
         "offsets": {band: _offset(assets[band], properties, baseline) for band in BANDS},
         "scale": 10_000.0,
@@ -139,18 +118,6 @@ def _asset(assets: dict[str, Any], band: str, url: str) -> dict[str, Any]:
     raise MissingError(f"{url}: needed an asset {band} or {_ASSETS[band]}, found {', '.join(sorted(assets))}")
 
 
-def _path(href: str, item_url: str) -> str:
-    # A mirrored archive keeps hrefs of its origin: a file of that name beside the item is the one meant.
-    filesystem, item_path = open_filesystem(item_url)
-    beside = f"{posixpath.dirname(item_path)}/{posixpath.basename(href)}"
-    if filesystem.exists(beside):
-        return rasters.gdal_path(beside if "file" in filesystem.protocol else str(filesystem.unstrip_protocol(beside)))
-    if "://" in href:
-        return rasters.gdal_path(href)
-    path = posixpath.normpath(posixpath.join(posixpath.dirname(item_path), href))
-    return rasters.gdal_path(path if "file" in filesystem.protocol else str(filesystem.unstrip_protocol(path)))
-
-
 def _offset(asset: dict[str, Any], properties: dict[str, Any], baseline: str) -> float:
     if properties.get("earthsearch:boa_offset_applied") is True:
         return 0.0
@@ -163,25 +130,11 @@ def _offset(asset: dict[str, Any], properties: dict[str, Any], baseline: str) ->
     return -1000.0 if baseline >= "04.00" else 0.0
 
 
-def _footprint(item: dict[str, Any], url: str) -> bytes:
-    try:
-        return bytes(to_wkb(shape(item["geometry"])))
-    except (AttributeError, KeyError, TypeError, ValueError, ShapelyError) as error:
-        raise FormatError(f"{url}: needed a geometry, found {type(error).__name__}") from error
-
-
-def _property(properties: dict[str, Any], names: tuple[str, ...], url: str) -> Any:
-    for name in names:
-        if properties.get(name) is not None:
-            return properties[name]
-    raise MissingError(f"{url}: needed the property {' or '.join(names)}, found {', '.join(sorted(properties)[:8])}, ...")
-
-
 def _tile(properties: dict[str, Any], url: str) -> str:
     code = str(properties.get("grid:code", ""))
     if code.startswith("MGRS-"):
         return code.removeprefix("MGRS-").zfill(5)
-    parts = [_property(properties, (f"mgrs:{part}",), url) for part in ("utm_zone", "latitude_band", "grid_square")]
+    parts = [property_of(properties, (f"mgrs:{part}",), url) for part in ("utm_zone", "latitude_band", "grid_square")]
     return f"{int(parts[0]):02d}{parts[1]}{parts[2]}"
 
 

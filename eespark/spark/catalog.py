@@ -65,7 +65,7 @@ def scan_archive(spark: SparkSession, settings: ScanSettings) -> dict[str, Any]:
         upsert(spark, updates, settings.products, PRODUCTS)
     summary = _summarise(open_table(spark, settings.products, PRODUCTS), settings, changed, updated)
     if settings.stac is not None:
-        current = open_table(spark, settings.products, PRODUCTS).where("status = 'current'").orderBy("product_id")
+        current = open_table(spark, settings.products, PRODUCTS).where("status = 'current' AND level <> 'QUICKLOOK'").orderBy("product_id")
         summary["stac_items"] = write_collection(settings.stac, (row.asDict() for row in current.toLocalIterator()))
     updates.unpersist()
     scanned.unpersist()

@@ -24,6 +24,8 @@ def augment_patches(batch: Batch, settings: SarAugmentSettings, slope: Floats, r
         sigma = flip_lines(sigma, rng)
     if settings.incidence_deg > 0:
         sigma, incidence = shift_incidence(sigma, incidence, settings.incidence_deg, slope, rng)
+    if settings.gain_db > 0:
+        sigma = change_gain(sigma, settings.gain_db, rng)
     if settings.noise_floor > 0:
         sigma = move_noise_floor(sigma, settings.noise_floor, rng)
     if settings.speckle_looks is not None:
@@ -44,6 +46,18 @@ def shift_incidence(
     offset = (deviation_deg * rng.standard_normal(len(sigma))).astype(np.float32)
     factor = 10 ** (offset[:, None] * slope[None, :] / 10)
     return np.asarray(sigma * factor[:, None, None, :], np.float32), incidence + offset[:, None]
+
+
+def change_gain(sigma: Floats, deviation_db: float, rng: np.random.Generator) -> Floats:
+    """Power times one factor a patch and band: water under another wind, another calibration; texture stays, brightness decides less.
+
+    Args:
+        sigma: (n, size, size, bands) linear.
+        deviation_db: Of the factor, decibels.
+        rng: Source of it.
+    """
+    gain = deviation_db * rng.standard_normal((len(sigma), 1, 1, sigma.shape[3]), dtype=np.float32)
+    return np.asarray(sigma * 10 ** (gain / 10), np.float32)
 
 
 def move_noise_floor(sigma: Floats, deviation: float, rng: np.random.Generator) -> Floats:

@@ -67,6 +67,7 @@ class SarAugmentSettings(Settings):
 
     flip_azimuth: Annotated[bool, Field(description="turn the order of the lines of about half of the patches")] = False
     speckle_looks: Annotated[float | None, Field(ge=1.0, description="looks of speckle that is multiplied on; null: none")] = None
+    gain_db: Annotated[float, Field(ge=0.0, le=6.0, description="dB; deviation of one gain a patch and band, as by another wind")] = 0.0
     noise_floor: Annotated[float, Field(ge=0.0, le=0.1, description="linear sigma nought; deviation of one offset a patch and band")] = 0.0
     incidence_deg: Annotated[float, Field(ge=0.0, le=10.0, description="deg; deviation of one offset of the angle a patch")] = 0.0
     mixup: Annotated[float, Field(ge=0.0, le=10.0, description="alpha of the Beta distribution of mixing weights; 0 is off")] = 0.0

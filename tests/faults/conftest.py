@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from eespark.spark.dataset import build_training_set
@@ -20,15 +18,7 @@ from tests.faults.running import Runner
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.chain")
-    config.pluginmanager.import_plugin("tests.ice")
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Runner]:
-    """Starts jobs, and ends what a failed test left of them."""
-    runner = Runner(tmp_path / "jobs")
-    yield runner
-    runner.end()
+    config.pluginmanager.import_plugin("tests.faults.fixtures")
 
 
 @pytest.fixture(scope="session")
@@ -37,16 +27,6 @@ def training_set(extracted: Any) -> Path:
     settings = extracted.building("set")
     build_training_set(extracted.spark, settings)
     return Path(settings.training_set)
-
-
-@pytest.fixture(scope="session")
-def digest(content: Callable[..., Any]) -> Callable[..., str]:
-    """A hash of a frame's rows, in whatever order, without some columns."""
-
-    def of(frame: pd.DataFrame, *without: str) -> str:
-        return hashlib.sha256(repr(content(frame, *without)).encode()).hexdigest()
-
-    return of
 
 
 @dataclass(frozen=True)

@@ -5,4 +5,3 @@ import pytest
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.chain")
-    config.pluginmanager.import_plugin("tests.ice")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from eespark.train.augment import Batch
-from eespark.train.augment_sar import add_speckle, augment_patches, flip_lines, mix_patches, move_noise_floor, shift_incidence
+from eespark.train.augment_sar import add_speckle, augment_patches, change_gain, flip_lines, mix_patches, move_noise_floor, shift_incidence
 from eespark.train.settings import SarAugmentSettings
 
 SLOPE = np.float32([-0.25, -0.15])
-EVERYTHING = SarAugmentSettings(flip_azimuth=True, speckle_looks=10, noise_floor=1e-3, incidence_deg=2, mixup=0.4)
+EVERYTHING = SarAugmentSettings(flip_azimuth=True, speckle_looks=10, noise_floor=1e-3, gain_db=1, incidence_deg=2, mixup=0.4)
 
 
 def _batch(rows: int = 40, size: int = 6) -> Batch:
@@ -56,6 +56,14 @@ def test_that_power_falls_by_the_slope_when_the_angle_is_moved() -> None:
     assert moved[:, 0].std() == pytest.approx(2.0, rel=0.1)
     change = 10 * np.log10(sigma / batch.inputs["sigma"])
     np.testing.assert_allclose(change, np.broadcast_to((moved[:, :1] * SLOPE)[:, None, None, :], change.shape), atol=1e-3)
+
+
+def test_that_the_gain_is_one_factor_for_a_band_of_a_patch() -> None:
+    sigma = _batch(3_000).inputs["sigma"]
+    change = 10 * np.log10(change_gain(sigma, 1.5, np.random.default_rng(0)) / sigma)
+    assert np.ptp(change, axis=(1, 2)).max() < 1e-4
+    assert change[:, 0, 0].std(axis=0) == pytest.approx([1.5, 1.5], rel=0.06)
+    assert np.corrcoef(change[:, 0, 0].T)[0, 1] == pytest.approx(0, abs=0.08)
 
 
 def test_that_the_noise_floor_moves_as_one() -> None:

@@ -27,7 +27,7 @@ from eespark.spark import ice_maps
 from eespark.spark.ice_maps import predict_ice_map
 from eespark.spark.ice_validation import validate_ice
 from eespark.spark.tables import update_rows
-from tests.ice import TrainedIce
+from tests.ice.chain import TrainedIce
 
 
 @pytest.fixture(scope="module")

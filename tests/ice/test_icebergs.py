@@ -18,7 +18,7 @@ from eespark.spark.icebergs import IcebergSettings, detect_icebergs
 from eespark.spark.tables import open_table, update_rows
 from eespark.synthetic.polar.archive import make_polar_archive
 from eespark.synthetic.polar.settings import PolarSettings
-from tests.ice import Ice
+from tests.ice.chain import Ice
 
 
 def _settings(ice: Ice, root: Path, **changes: Any) -> IcebergSettings:

@@ -21,7 +21,7 @@ from eespark.spark.patch_splits import SplitRule, assign_parts, audit, drop_leak
 from eespark.spark.patches import extract_patches
 from eespark.spark.tables import update_rows
 from eespark.train.data import read_part, shape_of
-from tests.ice import Ice
+from tests.ice.chain import Ice
 
 RULE = SplitRule("block", 5_000.0, False, {"train": 0.6, "validation": 0.2, "test": 0.2}, (), (), 1_500.0, None, 1)
 

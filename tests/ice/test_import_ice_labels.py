@@ -19,7 +19,7 @@ from eespark.schema_polar import ICE_LABELS
 from eespark.spark.ice_labels import carry_fast, import_ice_labels, match_scenes, scene_outlines
 from eespark.spark.tables import table_schema
 from eespark.synthetic.polar.labels import file_name
-from tests.ice import Ice
+from tests.ice.chain import Ice
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from eespark.errors import MissingError, TooManyFailuresError
 from eespark.schema import EXTRACTIONS
 from eespark.spark.patches import extract_patches
 from eespark.spark.tables import open_table, update_rows
-from tests.ice import Ice
+from tests.ice.chain import Ice
 
 WITHOUT = ("fingerprint",)
 
