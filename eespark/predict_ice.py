@@ -64,6 +64,9 @@ def plan_of(manifest: dict[str, Any], stride: int | None) -> Plan:
     """
     if manifest.get("inputs") != "patches":
         raise ManifestError(f"needed a bundle trained on patches, found one of {manifest.get('inputs', 'series')}; name another bundle")
+    absent = sorted({"receptive_looks", "dense", "looks"} - manifest.keys())
+    if absent:
+        raise ManifestError(f"a bundle to map scenes with needs {', '.join(absent)}; train again")
     size, dense = int(manifest["receptive_looks"]), bool(manifest["dense"])
     step = 1 if dense else stride or max(size // 2, 1)
     if step > size:

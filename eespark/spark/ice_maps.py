@@ -58,6 +58,7 @@ _ARROW: Final = pa.schema(
     [("key", pa.string()), ("product_id", pa.string()), ("status", pa.string()), ("cells", pa.int64()), ("reason", pa.string()),
      ("seconds", pa.float64())]
 )  # fmt: skip
+_SCENE: Final = ("product_id", "url", "kind", "fingerprint", "sensing_time", "footprint", "shape")
 _NOT_CONTENT: Final = {"summary", "log_level", "scenes", "strip_seconds", "max_failed_share", "maps", "products", "bundle"}
 
 
@@ -112,12 +113,12 @@ def predict_ice_map(spark: SparkSession, settings: IceMapSettings) -> dict[str, 
     bundle = check_bundle(read_manifest(settings.bundle, "bundle"), settings.bundle)
     plan = plan_of(bundle, settings.stride)
     scenes = _scenes(spark, settings)
-    works = _works(settings, scenes, bundle, plan)
+    drawn = _drawn(spark, settings, [scene["product_id"] for scene in scenes])
+    works = _works(settings, scenes, drawn, (bundle, plan))
     logger.info("predict_ice_map: %d of %d scenes to map", len(works), len(scenes))
     strips = _run(spark, works, {f"{w.scene['product_id']} {s.row}": (w, s) for w in works for s in w.missing}, strip_task(settings, plan))
     failed = {row["product_id"]: row["reason"] for row in strips if row["status"] == "failed"}
     left = [work for work in works if work.scene["product_id"] not in failed]
-    drawn = _drawn(spark, settings, [work.scene["product_id"] for work in left])
     whole = {work.scene["product_id"]: (work, drawn.get(work.scene["product_id"], [])) for work in left}
     maps = _run(spark, works, whole, scene_task(settings, bundle, plan))
     failed |= {row["product_id"]: row["reason"] for row in maps if row["status"] == "failed"}
@@ -149,10 +150,11 @@ def _drawn(spark: SparkSession, settings: IceMapSettings, names: list[str]) -> d
     return found
 
 
-_SCENE: Final = ("product_id", "url", "kind", "fingerprint", "sensing_time", "footprint", "shape")
-
-
-def _works(settings: IceMapSettings, scenes: list[Row], bundle: dict[str, Any], plan: Plan) -> list[SceneWork]:
+def _works(
+    settings: IceMapSettings, scenes: list[Row], drawn: Mapping[str, list[Row]], told: tuple[dict[str, Any], Plan]
+) -> list[SceneWork]:
+    """Scenes without a whole map of this run, each with the strips that have no part yet: what a killed run wrote stays."""
+    bundle, plan = told
     onnx = hashlib.sha256(read_bytes(join_url(settings.bundle, bundle["onnx"]))).hexdigest()
     land = None if settings.land is None else hashlib.sha256(read_bytes(settings.land)).hexdigest()
     same: Row = {"bundle": manifest_hash(bundle), "onnx": onnx, "land": land, "eespark_version": __version__}
@@ -160,7 +162,8 @@ def _works(settings: IceMapSettings, scenes: list[Row], bundle: dict[str, Any], 
     works = []
     for scene in scenes:
         name = scene["product_id"]
-        run = manifest_hash({**same, "scene": [name, scene["fingerprint"]]})
+        labels = [[one["label_id"], one["class_id"], hashlib.sha256(bytes(one["geometry"])).hexdigest()] for one in drawn.get(name, [])]
+        run = manifest_hash({**same, "scene": [name, scene["fingerprint"]], "labels": labels})
         url, parts = join_url(settings.maps, name), join_url(settings.maps, "_parts", name, run)
         older = read_manifest(url, "map") if url_exists(join_url(url, FILE_NAME)) else None
         if older is not None and older["run"] == run:

@@ -46,6 +46,7 @@ class IceValidateSettings(JobSettings):
     region_m: Annotated[float, Field(gt=0, description="m; side of the ground squares that accuracy is told by")] = 50_000.0
     pixel_baselines: Annotated[bool, Field(description="compare with a random forest and Bayes' rule on the pixel in the middle")] = True
     forest_trees: Annotated[int, Field(ge=1, description="trees of that forest")] = 300
+    most_pixels: Annotated[int, Field(ge=100, description="training patches whose middle pixels these learn from, at most")] = 200_000
     seed: Annotated[int, Field(description="of the forest and of the draws of scenes")] = 1
 
 
@@ -72,7 +73,9 @@ def validate_ice(spark: SparkSession, settings: IceValidateSettings) -> dict[str
     frames = [_network(spark, settings, part, name) for name in settings.bundles for part in parts]
     table = pd.concat([frame.toPandas() for frame in frames], ignore_index=True)
     if settings.pixel_baselines:
-        train = _network(spark, settings, "train", None).toPandas()
+        share = min(settings.most_pixels / max(int(training["parts"]["train"]["rows"]), 1), 1.0)
+        chosen = F.pmod(F.xxhash64(F.lit(settings.seed), F.col("sample_id")), F.lit(1_000_000)) < share * 1_000_000
+        train = _network(spark, settings, "train", None).where(chosen).toPandas()
         table = pd.concat([table, _pixel_models(settings, training, train, table)], ignore_index=True)
     table["region"] = [f"{a}_{b}" for a, b in (np.floor(table[["x", "y"]].to_numpy() / settings.region_m)).astype(int)]
     water = load_ice_legend(str(training["legend"]).split("@")[0]).water

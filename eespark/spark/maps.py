@@ -17,7 +17,7 @@ from eespark.errors import SettingsError, TooManyFailuresError
 from eespark.grid import Block, TileGrid
 from eespark.io.mapfiles import part_url
 from eespark.io.storage import join_url, list_files, read_bytes, read_manifest, remove_tree, url_exists
-from eespark.manifest import FILE_NAME, manifest_hash
+from eespark.manifest import FILE_NAME, inputs_of, manifest_hash
 from eespark.predict import check_bundle
 from eespark.schema import LABELS, PRODUCTS
 from eespark.spark.blocks import tile_grids
@@ -65,6 +65,8 @@ def predict_map(spark: SparkSession, settings: MapSettings) -> dict[str, Any]:
         TooManyFailuresError: More than `max_failed_share` of the blocks failed; the maps are written with holes.
     """
     bundle = check_bundle(read_manifest(settings.bundle, "bundle"), settings.bundle)
+    if inputs_of(bundle) != "series":
+        raise SettingsError(f"needed a bundle trained on series, found {settings.bundle} of {inputs_of(bundle)}; run predict_ice_map")
     if bundle.get("level", settings.level) != settings.level:
         raise SettingsError(
             f"needed a bundle trained on {settings.level}, found {settings.bundle} of {bundle['level']}; set level, or train"

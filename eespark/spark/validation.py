@@ -20,7 +20,7 @@ from eespark.io.parquet_sets import refuse_pickles
 from eespark.io.storage import join_url, publish_folder, read_manifest, remove_tree, write_manifest
 from eespark.job import JobSettings
 from eespark.legend import load_crosswalk, load_legend
-from eespark.manifest import build_manifest, manifest_hash
+from eespark.manifest import build_manifest, inputs_of, manifest_hash
 from eespark.predict import load_bundle
 from eespark.report.validation import PROTOCOLS, disjoint_areas, lucas, summarise_models, unseen_tiles
 from eespark.settings import Url
@@ -61,6 +61,10 @@ def validate(spark: SparkSession, settings: ValidateSettings) -> dict[str, Any]:
         ManifestError: The bundle was not trained on this training set.
     """
     training, bundle = read_manifest(settings.training_set, "training_set"), read_manifest(settings.bundle, "bundle")
+    if inputs_of(training) != "series":
+        raise ManifestError(
+            f"needed a training set of series, found one of {inputs_of(training)} in {settings.training_set}; run validate_ice"
+        )
     if bundle["training_set"]["manifest_sha256"][:16] != manifest_hash(training):
         raise ManifestError(f"{settings.bundle} was trained on another set than {settings.training_set}; name the one it was trained on")
     parts = [part for part in PROTOCOLS if part in training["parts"]]

@@ -97,7 +97,7 @@ def test_that_strips_that_were_left_are_used_and_give_the_same_map(
         def die(*_: Any) -> Any:
             raise KeyboardInterrupt
 
-        broken.setattr(ice_maps, "_drawn", die)
+        broken.setattr(ice_maps, "scene_task", die)
         with pytest.raises(KeyboardInterrupt):
             predict_ice_map(trained_ice.ice.spark, settings)
     (parts,) = (tmp_path / "maps" / "_parts" / trained_ice.ice.scenes[0].product_id).iterdir()

@@ -17,7 +17,7 @@ from eespark.polar_geometry import POLAR_CRS, to_polar
 from eespark.schema import PRODUCTS
 from eespark.schema_polar import ICE_LABELS
 from eespark.spark.ice_labels import carry_fast, import_ice_labels, match_scenes, scene_outlines
-from eespark.spark.tables import table_schema
+from eespark.spark.tables import open_table, table_schema
 from eespark.synthetic.polar.labels import file_name
 from tests.ice.chain import Ice
 
@@ -149,3 +149,31 @@ def test_that_outlines_meet_at_the_ends_of_the_map(ice: Ice, footprint: Any, pol
     assert found["scene"].to_dict() == {"here": "S1X", "elsewhere": None}
     assert found.loc["elsewhere", "reason"] == "no_scene"
     assert np.isfinite(found["area_m2"]).all()
+
+
+def test_that_files_of_other_coordinates_meet_and_odd_polygons_are_told(ice: Ice, tmp_path: Path) -> None:
+    scene = ice.scenes[0]
+    name, charts = file_name(scene.first), tmp_path / "charts"
+    charts.mkdir()
+    (row,) = ice.table("products").where(f"product_id = '{scene.product_id}'").collect()
+    (ground,) = to_polar([shapely.from_wkb(bytes(row["footprint"]))], "EPSG:4326")
+    middle = shapely.centroid(ground)
+    square = shapely.box(middle.x - 1_500, middle.y - 1_500, middle.x + 1_500, middle.y + 1_500)
+    for code in (3413, 4326, 32627):
+        whole = geopandas.GeoDataFrame({"CT": [92], "SA": [86], "poly_type": ["I"]}, geometry=[shapely.segmentize(square, 100)], crs=3413)
+        whole.to_crs(code).to_file(charts / f"{name}_{code}.gpkg")
+    far = shapely.transform(square, lambda points: points + 400_000)
+    odd = {"CT": [92, 92], "SA": [86, 12], "poly_type": ["I", "I"]}
+    geopandas.GeoDataFrame(odd, geometry=[far, square], crs=3413).to_file(charts / f"{name}_odd.gpkg")
+    nowhere = geopandas.GeoDataFrame({"CT": [92], "SA": [86], "poly_type": ["I"]}, geometry=[square])
+    nowhere.to_file(charts / f"{name}_nowhere.shp")
+    source = {"name": "mixed", "url": str(charts), "kind": "sigrid"}
+    import_ice_labels(ice.spark, ice.importing(labels=str(tmp_path / "labels"), sources=[source]))
+    found = open_table(ice.spark, str(tmp_path / "labels"), ICE_LABELS).toPandas().set_index("label_id").sort_index()
+    assert found["reason"].value_counts().to_dict() == {"no_scene": 1, "unknown_code": 1, "no_crs": 1}
+    same = found[found["usable"]]
+    assert len(same) == 3
+    assert set(same["scene"]) == {scene.product_id}
+    shapes = shapely.from_wkb(same["geometry"].to_numpy())
+    assert all(shapely.hausdorff_distance(shapes[0], other) < 0.5 for other in shapes)
+    assert same["area_m2"].to_numpy() == pytest.approx([9e6] * 3, rel=1e-4)

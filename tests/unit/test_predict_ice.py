@@ -146,5 +146,7 @@ def test_that_the_plan_follows_the_bundle() -> None:
     assert plan_of(manifest | {"dense": True, "receptive_looks": 27}, 5).step == 1
     with pytest.raises(ManifestError, match="at most the patch's 20 looks, found 21"):
         plan_of(manifest, 21)
+    with pytest.raises(ManifestError, match="needs dense, looks"):
+        plan_of({"inputs": "patches", "receptive_looks": 20, "bands": ["HH"]}, 5)
     with pytest.raises(ManifestError, match="found one of series"):
         plan_of({"bands": []}, None)
