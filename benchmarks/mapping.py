@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from benchmarks.baselines import onnx_rate
 from benchmarks.inputs import SEED
 from benchmarks.running import Repeats, cores, main, session
-from benchmarks.timing import Lap, compare, interleave, timed
+from benchmarks.timing import Lap, compare, interleave, spread, timed
 from benchmarks.training_sets import write_set
 from eespark.grid import Block
 from eespark.io.cube import read_cube
@@ -110,9 +110,27 @@ def _compare(spark: SparkSession, settings: MapSettings, sizes: Sizes, size_px: 
     model = (Path(settings.bundle) / "model.onnx").read_bytes()
     context = multiprocessing.get_context("spawn")
     with context.Pool(cores(), onnx_rate.start, (model, [kept for _, kept in ready])) as pool:
-        sides = {"predict_map": lambda: _map(spark, settings), "onnxruntime": lambda: _bare(pool, bundle, blocks, ready, size_px)}
+        sides = {
+            "predict_map": lambda: _map(spark, settings),
+            "onnxruntime": lambda: _bare(pool, bundle, blocks, ready, size_px),
+            "reading": lambda: _reading(pool, dates, blocks, sum(len(places) for places, _ in ready)),
+        }
         laps = interleave(sides, sizes.runs, sizes.warm_up)
-    return {**compare(laps, "predict_map", "onnxruntime", "thousand pixels"), "dates": len({one["day"] for one in dates})}
+    rates = {name: [lap.work / lap.seconds for lap in laps[name]] for name in ("onnxruntime", "reading")}
+    both = spread(1 / (1 + bare / read) for bare, read in zip(rates["onnxruntime"], rates["reading"], strict=True))
+    told = {"reading": spread(rates["reading"]), "ratio_of_both_in_turn": both, "dates": len({one["day"] for one in dates})}
+    return {**compare(laps, "predict_map", "onnxruntime", "thousand pixels"), **told}
+
+
+def _reading(pool: Any, dates: list[dict[str, Any]], blocks: list[Block], pixels: int) -> Lap:
+    """Reading alone: what a map must do before there is anything to infer, on the same cores."""
+    seconds, _ = timed(lambda: pool.map(_read_block, [(dates, block) for block in blocks], chunksize=1))
+    return Lap(seconds, pixels / 1e3)
+
+
+def _read_block(task: tuple[list[dict[str, Any]], Block]) -> int:
+    dates, block = task
+    return len(read_cube(dates, block, np.ones((block.rows, block.cols), bool)).clear)
 
 
 def ready_series(dates: list[dict[str, Any]], block: Block, file: str) -> tuple[Any, onnx_rate.Kept]:
