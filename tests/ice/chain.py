@@ -125,8 +125,9 @@ def trained_ice(labelled_ice: Ice, tmp_path_factory: pytest.TempPathFactory) -> 
     """And a network trained on its patches."""
     folder = tmp_path_factory.mktemp("trained")
     ice = labelled_ice
-    extract_patches(ice.spark, ice.cutting(patch_set="chain@1"))
-    told = {name: str(ice.root / name) for name in ("products", "patches")} | {"training_set": str(folder / "set"), "summary": "unused"}
+    patches = {"patches": str(folder / "patches"), "extractions": str(folder / "extractions")}
+    extract_patches(ice.spark, ice.cutting(patch_set="chain@1", **patches))
+    told = {"products": str(ice.root / "products"), "patches": patches["patches"], "training_set": str(folder / "set"), "summary": "unused"}
     told |= {"patch_set": "chain@1", "legend": "seaice_uit", "block_m": 3_000, "by_season": True, "guard_m": 460, "rows_per_group": 64}
     build_patch_set(ice.spark, PatchSetSettings.model_validate(told | {"unseen_scenes": [one.product_id for one in ice.scenes[2::3]]}))
     settings = {"model": MODEL, "epochs": 4, "batch": 32, "learning_rate": 0.005, "seed": 1, "onnx_tolerance": 1e-3}

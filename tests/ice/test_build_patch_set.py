@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from datetime import datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -118,10 +119,13 @@ def test_that_an_ice_season_begins_in_its_month(spark: SparkSession, day: str, s
 
 
 @pytest.fixture(scope="module")
-def cut(labelled_ice: Ice) -> Ice:
-    """Patches of the tiny archive."""
-    extract_patches(labelled_ice.spark, labelled_ice.cutting(patch_set="parted@1"))
-    return labelled_ice
+def cut(labelled_ice: Ice, tmp_path_factory: pytest.TempPathFactory) -> Ice:
+    """Patches of the tiny archive, in tables of their own."""
+    own = dataclasses.replace(labelled_ice, root=tmp_path_factory.mktemp("parted"))
+    for name in ("products", "ice_labels"):
+        shutil.copytree(labelled_ice.root / name, own.root / name)
+    extract_patches(own.spark, own.cutting(patch_set="parted@1"))
+    return own
 
 
 def _settings(ice: Ice, root: Path, **changes: Any) -> PatchSetSettings:
