@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,6 +66,26 @@ def moments_of(power: npt.NDArray[Any], degrees: npt.NDArray[Any]) -> Moments:
     """
     values, angle = np.asarray(decibels(power), np.float64), np.asarray(degrees, np.float64)
     return Moments(float(len(angle)), float(angle.sum()), float(angle @ angle), values.sum(axis=0), values.T @ angle, values.T @ values)
+
+
+def moments_by_class(sigma: npt.NDArray[Any], degrees: npt.NDArray[Any], class_id: npt.NDArray[Any]) -> dict[int, Moments]:
+    """Sums over the looks of patches, class by class.
+
+    Args:
+        sigma: (n, size, size, bands) linear.
+        degrees: (n, size) incidence by column.
+        class_id: (n,)
+    """
+    bands = sigma.shape[3]
+    angle = np.broadcast_to(degrees[:, None, :], sigma.shape[:3])
+    kinds = {int(one): class_id == one for one in np.unique(class_id)}
+    return {one: moments_of(sigma[mine].reshape(-1, bands), angle[mine].ravel()) for one, mine in kinds.items()}
+
+
+def add_moments(sums: dict[int, Moments], more: Mapping[int, Moments]) -> None:
+    """Add sums by class to those that are there."""
+    for class_id, one in more.items():
+        sums[class_id] = sums[class_id] + one if class_id in sums else one
 
 
 def common_slope(by_class: Sequence[Moments]) -> Floats:

@@ -37,7 +37,7 @@ from eespark.report.markup import (
     tag,
 )
 from eespark.report.names import model_name
-from eespark.report.page import page_of
+from eespark.report.page import made, page_of
 from eespark.report.settings import IceReportSettings
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class IceInputs:
 def write_ice_report(settings: IceReportSettings) -> dict[str, Any]:
     """Write the page; the counts of the summary."""
     inputs = read_ice_inputs(settings)
-    sections = [make(inputs) for make in (_summary, _maps, _accuracy, _confusion, _incidence, _groups, _set, _stages)]
+    sections = made((_summary, _maps, _accuracy, _confusion, _incidence, _groups, _set, _stages), inputs)
     under = f"written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     if inputs.training is not None:
         under += f" · patches {inputs.training['sample_set']}, legend {inputs.training['legend']}"

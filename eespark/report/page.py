@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from eespark import __version__
 from eespark.io.storage import write_text
@@ -26,6 +26,7 @@ from eespark.report.settings import ReportSettings
 from eespark.report.style import CSS
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 SECTIONS: Final[tuple[Callable[[Inputs], Section], ...]] = (
     summary_section, maps_section, accuracy_section, classes_section, confusion_section, calibration_section, series_section,
     curves_section, samples_section, audit_section, stages_section, products_section, lineage_section,
@@ -51,7 +52,16 @@ def render_page(inputs: Inputs, written_at: datetime) -> str:
         inputs: What it tells of.
         written_at: Time that the page gives for itself, UTC.
     """
-    return page_of(inputs.title, _under_title(inputs, written_at), [make(inputs) for make in SECTIONS])
+    return page_of(inputs.title, _under_title(inputs, written_at), made(SECTIONS, inputs))
+
+
+def made(makers: Sequence[Callable[[T], Section]], inputs: T) -> list[Section]:
+    """The sections, each told of in the log once it is made."""
+    sections = []
+    for make in makers:
+        sections.append(make(inputs))
+        logger.info("report: %s", sections[-1].heading.lower())
+    return sections
 
 
 def page_of(title: str, under_title: str, sections: Sequence[Section]) -> str:

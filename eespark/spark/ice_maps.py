@@ -43,10 +43,10 @@ from eespark.manifest import FILE_NAME, build_manifest, manifest_hash
 from eespark.polar_geometry import POLAR_CRS, to_polar
 from eespark.predict import check_bundle, classes_of, load_bundle
 from eespark.predict_ice import LAYERS, Plan, plan_of, predict_strip
-from eespark.schema import PRODUCTS
 from eespark.schema_polar import ICE_LABELS
 from eespark.settings import Share, Url
 from eespark.spark.patches import read_land
+from eespark.spark.scenes import current_scenes
 from eespark.spark.tables import open_table
 from eespark.spark.tasks import one_task_each
 
@@ -126,12 +126,7 @@ def predict_ice_map(spark: SparkSession, settings: IceMapSettings) -> dict[str, 
 
 
 def _scenes(spark: SparkSession, settings: IceMapSettings) -> list[Row]:
-    rows = open_table(spark, settings.products, PRODUCTS).where("status = 'current' AND level = 'GRD'")
-    if settings.scenes is not None:
-        wanted = F.lit(False)
-        for name in settings.scenes:
-            wanted = wanted | F.col("product_id").startswith(name)
-        rows = rows.where(wanted)
+    rows = current_scenes(spark, settings.products, settings.scenes)
     found = [row.asDict() for row in rows.select(*_SCENE).orderBy("sensing_time", "product_id").collect()]
     if not found:
         raise MissingError(f"needed current GRD scenes {settings.scenes or ''} in {settings.products}, found none; run scan_archive")

@@ -25,6 +25,7 @@ from eespark.manifest import build_manifest, inputs_of, manifest_hash
 from eespark.predict import load_bundle, predict_patches
 from eespark.report.ice_validation import PROTOCOLS, summarise_ice
 from eespark.settings import Url
+from eespark.spark.patch_sets import floats_of
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def _network(spark: SparkSession, settings: IceValidateSettings, part: str, name
                 continue
             incidence = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, -1)
             size = incidence.shape[1]
-            sigma = np.frombuffer(b"".join(batch.column("sigma").to_pylist()), "<f4").reshape(batch.num_rows, size, size, -1)
+            sigma = floats_of(batch, "sigma").reshape(batch.num_rows, size, size, -1)
             kept = {one: batch.column(one) for one in _KEPT}
             kept["incidence"] = pa.array(incidence.mean(axis=1).astype(np.float64))
             middle = np.column_stack([sigma[:, size // 2, size // 2], incidence[:, size // 2]]).astype(np.float32)

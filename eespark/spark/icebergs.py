@@ -11,7 +11,6 @@ import pyarrow as pa
 import shapely
 from pydantic import Field
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from eespark.errors import EESparkError, TooManyFailuresError
 from eespark.io.guard import call_within
@@ -22,11 +21,11 @@ from eespark.io.sar_scene import open_scene
 from eespark.job import JobSettings
 from eespark.kernels.cfar import CfarOptions, match_points
 from eespark.polar_geometry import POLAR_CRS, to_polar
-from eespark.schema import PRODUCTS
 from eespark.schema_polar import ICEBERGS
 from eespark.settings import Share, Url
 from eespark.spark.patches import read_land
-from eespark.spark.tables import conform, ensure_table, open_table, retry_conflicts, sql_text
+from eespark.spark.scenes import current_scenes
+from eespark.spark.tables import conform, ensure_table, retry_conflicts, sql_text
 from eespark.spark.tasks import one_task_each
 
 logger = logging.getLogger(__name__)
@@ -98,12 +97,7 @@ def detect_icebergs(spark: SparkSession, settings: IcebergSettings) -> dict[str,
 
 
 def _scenes(spark: SparkSession, settings: IcebergSettings) -> list[tuple[Any, ...]]:
-    rows = open_table(spark, settings.products, PRODUCTS).where("status = 'current' AND level = 'GRD'")
-    if settings.scenes is not None:
-        wanted = F.lit(False)
-        for name in settings.scenes:
-            wanted = wanted | F.col("product_id").startswith(name)
-        rows = rows.where(wanted)
+    rows = current_scenes(spark, settings.products, settings.scenes)
     columns = ("product_id", "url", "kind", "sensing_time", "footprint")
     return [tuple(row) for row in rows.select(*columns).orderBy("product_id").collect()]
 

@@ -16,7 +16,7 @@ from eespark import __version__
 from eespark.errors import MissingError
 from eespark.io.storage import join_url, publish_folder, remove_tree, write_manifest
 from eespark.job import JobSettings
-from eespark.kernels.backscatter import moments_from, moments_of, statistics_of
+from eespark.kernels.backscatter import Moments, add_moments, moments_by_class, moments_from, statistics_of
 from eespark.kernels.sampling import hash_text
 from eespark.legend import load_legend
 from eespark.manifest import build_manifest
@@ -129,8 +129,8 @@ def _to_rows(patches: DataFrame, shape: dict[str, Any]) -> DataFrame:
 def convert_patches(batch: pa.RecordBatch, size: int, bands: int) -> pa.RecordBatch:
     """Rows of the table of patches as rows of a training set: bands last, the angle by column."""
     count = batch.num_rows
-    sigma = _floats(batch, "sigma").reshape(count, bands, size, size).transpose(0, 2, 3, 1)
-    incidence = _floats(batch, "incidence").reshape(count, size, size).mean(axis=1)
+    sigma = floats_of(batch, "sigma").reshape(count, bands, size, size).transpose(0, 2, 3, 1)
+    incidence = floats_of(batch, "incidence").reshape(count, size, size).mean(axis=1)
     offsets = pa.array(np.arange(count + 1, dtype=np.int32) * size)
     columns = {name: batch.column(name) for name in batch.schema.names if name in TRAINING_PATCHES.names or name == "split"}
     columns["sigma"] = pa.array([one.tobytes() for one in np.ascontiguousarray(sigma, "<f4")], pa.binary())
@@ -139,7 +139,8 @@ def convert_patches(batch: pa.RecordBatch, size: int, bands: int) -> pa.RecordBa
     return pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
 
 
-def _floats(batch: pa.RecordBatch, name: str) -> Any:
+def floats_of(batch: pa.RecordBatch, name: str) -> Any:
+    """All float32 of a column of bytes, one row after the other."""
     return np.frombuffer(b"".join(batch.column(name).to_pylist()), "<f4")
 
 
@@ -170,20 +171,15 @@ def _statistics(train: DataFrame, size: int, bands: int) -> dict[str, Any]:
         for batch in batches:
             if not batch.num_rows:
                 continue
-            power = _floats(batch, "sigma").reshape(batch.num_rows, size * size, bands)
-            angle = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, 1, size)
-            angle = np.broadcast_to(angle, (batch.num_rows, size, size)).reshape(batch.num_rows, size * size)
-            classes = batch.column("class_id").to_numpy()
-            told = [
-                {"class_id": int(c), "sums": moments_of(power[classes == c].reshape(-1, bands), angle[classes == c].ravel()).flat()}
-                for c in np.unique(classes)
-            ]
+            power = floats_of(batch, "sigma").reshape(batch.num_rows, size, size, bands)
+            angle = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, size)
+            found = moments_by_class(power, angle, batch.column("class_id").to_numpy())
+            told = [{"class_id": class_id, "sums": one.flat()} for class_id, one in found.items()]
             yield pa.RecordBatch.from_pylist(told, schema=schema)
 
     schema = pa.schema([("class_id", pa.int32()), ("sums", pa.list_(pa.float64()))])
     found = train.select("class_id", "incidence", "sigma").mapInArrow(sums, "class_id int, sums array<double>").collect()
-    by_class: dict[int, Any] = {}
+    by_class: dict[int, Moments] = {}
     for row in sorted(found, key=lambda one: (one["class_id"], one["sums"])):
-        one = moments_from(row["sums"], bands)
-        by_class[row["class_id"]] = by_class[row["class_id"]] + one if row["class_id"] in by_class else one
+        add_moments(by_class, {row["class_id"]: moments_from(row["sums"], bands)})
     return statistics_of([by_class[c] for c in sorted(by_class)])

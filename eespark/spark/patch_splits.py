@@ -15,7 +15,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from eespark.errors import LeakError
-from eespark.spark.splits import PRIORITY, parts_of_blocks
+from eespark.spark.scenes import named
+from eespark.spark.splits import part_rank, parts_of_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -84,15 +85,12 @@ def _unit(rule: SplitRule) -> Column:
 
 
 def _held_out(rule: SplitRule) -> Column:
-    found = F.col("season").isin(list(rule.unseen_seasons)) if rule.unseen_seasons else F.lit(False)
-    for name in rule.unseen_scenes:
-        found = found | F.col("product_id").startswith(name)
-    return found
+    return F.col("season").isin(list(rule.unseen_seasons)) | named(rule.unseen_scenes)
 
 
 def drop_leaks(parted: DataFrame, rule: SplitRule) -> DataFrame:
-    """The patches without those whose polygon, or whose ground, is in a part that goes before theirs (`PRIORITY`)."""
-    ranked = parted.withColumn("_rank", _rank())
+    """The patches without those whose polygon, or whose ground, is in a part that goes before theirs (`splits.PRIORITY`)."""
+    ranked = parted.withColumn("_rank", part_rank())
     first = ranked.groupBy("label_root").agg(F.min("_rank").alias("_first"))
     whole = ranked.join(first, "label_root").where("_rank = _first").drop("_first")
     near = _near(whole, rule, rule.guard_m).where("one._rank < other._rank")
@@ -107,7 +105,7 @@ def audit(parted: DataFrame, rule: SplitRule) -> dict[str, Any]:
     """
     shared = parted.groupBy("label_root").agg(F.countDistinct("split").alias("n")).where("n > 1").count()
     radius = 2 * rule.guard_m
-    ranked = parted.withColumn("_rank", _rank())
+    ranked = parted.withColumn("_rank", part_rank())
     distance = F.expr("sqrt(pow(one.x - other.x, 2) + pow(one.y - other.y, 2))")
     near = (
         _near(ranked, rule, radius).where("one._rank < other._rank").groupBy(F.col("one.split").alias("a"), F.col("other.split").alias("b"))
@@ -153,10 +151,3 @@ def _counts(parted: DataFrame) -> dict[str, Any]:
     for row in sorted(rows.collect(), key=lambda one: (one["split"], one["class_id"])):
         told.setdefault(row["split"], {})[str(row["class_id"])] = {name: int(row[name]) for name in ("patches", "polygons", "scenes")}
     return told
-
-
-def _rank() -> Column:
-    rank = F.lit(len(PRIORITY))
-    for index, name in enumerate(PRIORITY):
-        rank = F.when(F.col("split") == name, index).otherwise(rank)
-    return rank

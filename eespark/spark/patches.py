@@ -25,10 +25,10 @@ from eespark.io.sar_scene import open_scene
 from eespark.job import JobSettings
 from eespark.kernels.sampling import hash_uint64
 from eespark.polar_geometry import to_polar
-from eespark.schema import PRODUCTS
 from eespark.schema_polar import ICE_LABELS, PATCHES
 from eespark.settings import Share, Url
 from eespark.spark.ledger import Ledger, Planned, limit_failures, summarise
+from eespark.spark.scenes import current_scenes
 from eespark.spark.tables import open_table
 from eespark.spark.task_rows import task_schema
 from eespark.spark.tasks import one_task_each
@@ -72,7 +72,7 @@ def extract_patches(spark: SparkSession, settings: PatchSettings) -> dict[str, A
     name, retry = settings.patch_set, settings.retry_failed
     books = Ledger(spark, "extract_patches", settings.extractions, settings.patches, PATCHES, "patch_id", name, retry)
     labels = _wanted_labels(spark, settings)
-    scenes = open_table(spark, settings.products, PRODUCTS).where("status = 'current' AND level = 'GRD'")
+    scenes = current_scenes(spark, settings.products)
     scenes = scenes.withColumn("tile", F.lit("")).join(labels.select("product_id").distinct(), "product_id", "left_semi").persist()
     books.open()
     retracted = books.retract(scenes)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from eespark.errors import LeakError
@@ -67,7 +67,7 @@ def drop_near_other_parts(placed: DataFrame, guard_m: float) -> DataFrame:
         placed: label_id, split, geometry (WKB, metric CRS), and more columns that stay.
         guard_m: Metres; 0 drops what touches.
     """
-    shapes = placed.select("label_id", _rank(), F.expr("ST_GeomFromWKB(geometry)").alias("shape"))
+    shapes = placed.select("label_id", part_rank().alias("rank"), F.expr("ST_GeomFromWKB(geometry)").alias("shape"))
     first, second = shapes.alias("a"), shapes.alias("b")
     near = first.join(second, F.expr(f"ST_Distance(a.shape, b.shape) <= {float(guard_m)} AND a.rank < b.rank"), "inner")
     return placed.join(near.select(F.col("b.label_id").alias("label_id")).distinct(), "label_id", "left_anti")
@@ -134,11 +134,12 @@ def _refuse_leaks(told: dict[str, Any]) -> None:
         )
 
 
-def _rank() -> Any:
+def part_rank() -> Column:
+    """Place of a row's `split` in `PRIORITY`, the least first."""
     rank = F.lit(len(PRIORITY))
     for index, name in enumerate(PRIORITY):
         rank = F.when(F.col("split") == name, index).otherwise(rank)
-    return rank.alias("rank")
+    return rank
 
 
 def block_parts(spark: SparkSession, placed: DataFrame) -> DataFrame:

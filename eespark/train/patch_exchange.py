@@ -24,7 +24,7 @@ from eespark.errors import FormatError, ManifestError, MissingError
 from eespark.io.parquet_sets import finish_part
 from eespark.io.storage import join_url, local_path, publish_folder, read_manifest, remove_tree, write_manifest
 from eespark.job import JobSettings
-from eespark.kernels.backscatter import Moments, moments_of, statistics_of
+from eespark.kernels.backscatter import Moments, add_moments, moments_by_class, statistics_of
 from eespark.kernels.sampling import hash_text
 from eespark.kernels.sar import decibels
 from eespark.legend import load_legend
@@ -135,7 +135,7 @@ def import_patches(settings: ImportPatchesSettings) -> dict[str, Any]:
         for number, (rows, arrays) in enumerate(_chunks(array, table, settings)):
             pq.write_table(rows, target / f"part-{number:05d}.parquet")
             if part == "train":
-                _add(sums, arrays)
+                add_moments(sums, moments_by_class(arrays["sigma"], arrays["incidence"], arrays["class_id"]))
         counted = table["class_id"].value_counts().sort_index()
         parts[part] = {
             "rows": len(table),
@@ -197,15 +197,6 @@ def _chunks(array: npt.NDArray[Any], table: pd.DataFrame, settings: ImportPatche
             "sigma": pa.array([one.tobytes() for one in sigma], pa.binary()),
         }
         yield pa.table(columns), {"sigma": sigma, "incidence": incidence, "class_id": own["class_id"].to_numpy()}
-
-
-def _add(sums: dict[int, Moments], arrays: dict[str, Any]) -> None:
-    size, bands = arrays["sigma"].shape[2:]
-    for class_id in np.unique(arrays["class_id"]).tolist():
-        mine = arrays["class_id"] == class_id
-        angle = np.broadcast_to(arrays["incidence"][mine][:, None, :], (int(mine.sum()), size, size))
-        found = moments_of(arrays["sigma"][mine].reshape(-1, bands), angle.ravel())
-        sums[class_id] = sums[class_id] + found if class_id in sums else found
 
 
 def _content(settings: ImportPatchesSettings, parts: dict[str, Any], sums: dict[int, Moments], size: int) -> dict[str, Any]:

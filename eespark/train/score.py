@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eespark.kernels.accuracy import accuracy_measures
+
 Matrix = npt.NDArray[np.float64]
 
 
@@ -36,5 +38,4 @@ def macro_f1(matrix: Matrix) -> float:
 
 def weighted_f1(matrix: Matrix) -> float:
     """Mean F1 of the classes weighted by their rows; NaN for no rows."""
-    rows = matrix.sum(axis=1)
-    return float(np.nansum(f1_by_class(matrix) * rows) / rows.sum()) if rows.sum() else float("nan")
+    return float(accuracy_measures(matrix).weighted_f1)
