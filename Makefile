@@ -10,7 +10,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo demo-polar study bench test unit check lock clean
+.PHONY: setup demo demo-polar study study-polar bench test unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -27,6 +27,10 @@ demo-polar: setup
 # Models x seeds, about an hour; `deploy/study.py --store` then puts the results into the docs.
 study: setup
 	@$(BIN)/python deploy/study.py
+
+# Networks of ice x seeds, about an hour and a half; `deploy/study_ice.py --store` then puts the results into the docs.
+study-polar: setup
+	@$(BIN)/python deploy/study_ice.py
 
 # All benchmarks, some hours; `make bench ONLY=feed`, `make bench ONLY="extraction clouds" ARGS="--runs 3"`. Results go to build/bench;
 # `python -m benchmarks.page --store` then puts them into the docs.

@@ -35,7 +35,6 @@ from eespark.train.settings import FitSettings
 
 NOTHING = np.zeros(0, dtype=object)
 DENSE = {"name": "vgg16_nopool", "width": 0.125, "features": 32}
-_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def _dense(candidate: Candidate, sizes: Sizes, folder: Path) -> dict[str, Any]:
     bundle = load_bundle(bundle_url)
     plan = plan_of(bundle.manifest, None)
     side = min(sizes.mapped_px, sizes.size_px)
-    strips = [(row, min(_BLOCK, side - row)) for row in range(0, side, _BLOCK)]
+    strips = [(row, min(plan.block, side - row)) for row in range(0, side, plan.block)]
     with open_scene(candidate) as scene:
         ready = [_ready(scene, plan, strip) for strip in strips]
     pixels = sum(rows for _, rows in strips) * sizes.size_px / 1e6
@@ -190,8 +189,8 @@ def _ready(scene: SarScene, plan: Plan, strip: tuple[int, int]) -> list[tuple[An
     """Inputs of the network for the blocks of a strip, with their halos, and which part of the outputs counts."""
     (height, width), halo, blocks = plan.cells(scene.shape), plan.size // 2, []
     top, bottom = max(strip[0] - halo, 0), min(strip[0] + strip[1] + halo, height)
-    for first in range(0, width, _BLOCK):
-        wide = min(_BLOCK, width - first)
+    for first in range(0, width, plan.block):
+        wide = min(plan.block, width - first)
         left, right = max(first - halo, 0), min(first + wide + halo, width)
         sigma, incidence = read_window(scene, plan, NOTHING, Window(top, left, bottom - top, right - left))
         inner = (slice(strip[0] - top, strip[0] - top + strip[1]), slice(first - left, first - left + wide))

@@ -16,12 +16,12 @@ from runner import ROOT, run_job
 
 @dataclass(frozen=True)
 class Chain:
-    """Jobs with their settings in deploy/conf, the folder below build where they write, and the job that tells how good it is."""
+    """Jobs with their settings in deploy/conf, the folder below build where they write, and those that tell how good it is."""
 
     folder: str
     jobs: tuple[tuple[str, str], ...]
-    judge: str
-    report: str = "report.html"
+    judges: tuple[str, ...]
+    reports: tuple[str, ...] = ("report.html",)
 
 
 FOOD = Chain(
@@ -30,16 +30,20 @@ FOOD = Chain(
         "make_demo_archive", "scan_archive", "import_labels", "draw_samples", "extract_series", "build_training_set", "train",
         "predict_map", "validate", "report",
     )),
-    "validate",
+    ("validate",),
 )  # fmt: skip
 POLAR = Chain(
     "polar",
     (
         ("make_polar_archive", "make_polar_archive"), ("scan_archive", "scan_polar"), ("import_ice_labels", "import_ice_labels"),
-        ("extract_patches", "extract_patches"), ("build_patch_set", "build_patch_set"), ("train", "train_ice"), ("train", "train_ice_vgg"),
-        ("predict_ice_map", "predict_ice_map"), ("validate_ice", "validate_ice"), ("report_ice", "report_ice"),
+        ("extract_patches", "extract_patches"), ("build_patch_set", "build_patch_set"), ("train", "train_ice"),
+        ("train", "train_ice_slope"), ("train", "train_ice_vgg"), ("predict_ice_map", "predict_ice_map"), ("validate_ice", "validate_ice"),
+        ("extract_patches", "extract_tiles"), ("build_patch_set", "build_tile_set"), ("train", "train_ice_segmenter"),
+        ("predict_ice_map", "predict_ice_map_charts"), ("validate_ice", "validate_ice_charts"),
+        ("report_ice", "report_ice"), ("report_ice", "report_ice_charts"),
     ),
-    "validate_ice",
+    ("validate_ice", "validate_ice_charts"),
+    ("report.html", "report_charts.html"),
 )  # fmt: skip
 CHAINS = {"food": FOOD, "polar": POLAR}
 
@@ -51,15 +55,17 @@ def main() -> None:
     started = time.monotonic()
     stages: dict[str, Any] = {}
     for number, (job, conf) in enumerate(chain.jobs, start=1):
-        print(f"demo: {number:2d}/{len(chain.jobs)} {conf:<20}", end="", flush=True)
+        print(f"demo: {number:2d}/{len(chain.jobs)} {conf:<24}", end="", flush=True)
         stages[conf] = run_job(job, ROOT / "deploy" / "conf" / f"{conf}.yaml", home / "logs" / f"{conf}.log")
         print(f"{stages[conf]['wall_seconds']:7.1f} s", flush=True)
-    found = headline(stages[chain.judge])
+    found = {}
+    for job in chain.judges:
+        found |= {part if job == chain.judges[0] else f"{part} ({job})": told for part, told in headline(stages[job]).items()}
     summary = {"seconds": round(time.monotonic() - started, 1), "stages": stages, "validation": found}
     (home / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for protocol, told in found.items():
-        print(f"demo: {protocol:<16} {', '.join(_words(told))}")
-    print(f"demo: done in {summary['seconds']:.0f} s; the report: {home / chain.report}")
+        print(f"demo: {protocol:<28} {', '.join(_words(told))}")
+    print(f"demo: done in {summary['seconds']:.0f} s; the report: {' '.join(str(home / one) for one in chain.reports)}")
 
 
 def headline(validate: dict[str, Any]) -> dict[str, dict[str, Any]]:

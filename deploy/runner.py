@@ -1,17 +1,20 @@
-"""Runs jobs as their users run them, one after another; shared by the demo and the study."""
+"""Runs jobs as their users run them, one after another; shared by the demos and the studies."""
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "deploy" / "conf"
 
 
 def run_job(job: str, settings: Path, log: Path) -> dict[str, Any]:
@@ -34,3 +37,47 @@ def run_job(job: str, settings: Path, log: Path) -> dict[str, Any]:
 def summary_of(settings: Path) -> Path:
     """Where a job with this settings file writes its summary."""
     return ROOT / str(yaml.safe_load(settings.read_text(encoding="utf-8"))["summary"])
+
+
+def run_once(job: str, conf: str, moved: tuple[str, Path], changes: Mapping[str, Any], name: str | None = None) -> None:
+    """Run a job with a demo's settings moved to a folder and changed, unless it is done with just these.
+
+    Args:
+        job: Name of the job.
+        conf: Name of its settings in deploy/conf.
+        moved: Folder of the demo, as its settings name it, and the folder that stands for it.
+        changes: Settings with other values; those of a group replace the group's own one by one.
+        name: Of this run; that of the settings where it is the only one.
+    """
+    (home, folder), name = moved, name or conf
+    text = (CONF / f"{conf}.yaml").read_text(encoding="utf-8").replace(home, str(folder.relative_to(ROOT)))
+    settings = yaml.safe_load(text) | {"summary": str(folder / "summaries" / f"{name}.json")}
+    for key, value in changes.items():
+        settings[key] = settings[key] | value if isinstance(value, dict) and isinstance(settings.get(key), dict) else value
+    file, dumped = folder / "conf" / f"{name}.yaml", yaml.safe_dump(settings)
+    if file.is_file() and file.read_text(encoding="utf-8") == dumped and is_done(summary_of(file)):
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(dumped, encoding="utf-8")
+    summary_of(file).unlink(missing_ok=True)
+    told = run_job(job, file, folder / "logs" / f"{name}.log")
+    print(f"study: {folder.name} {name:<24} {told['wall_seconds']:7.1f} s", flush=True)
+
+
+def is_done(summary: Path) -> bool:
+    """Whether a summary says that its job is done."""
+    return summary.is_file() and json.loads(summary.read_text(encoding="utf-8")).get("status") == "done"
+
+
+def commit() -> str:
+    """The commit that ran, marked where files differ from it."""
+    told = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
+def spread(values: Iterable[float]) -> str:
+    """Mean and standard deviation over the seeds."""
+    known = list(values)
+    if not known:
+        return "-"
+    return f"{statistics.mean(known):.3f} ± {statistics.stdev(known):.3f}" if len(known) > 1 else f"{known[0]:.3f}"

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
-from runner import ROOT, run_job, summary_of
+from runner import CONF, ROOT, commit, run_once, spread
 
 CHAIN = ("make_demo_archive", "scan_archive", "import_labels", "draw_samples", "extract_series", "build_training_set")
-CONF = ROOT / "deploy" / "conf"
+HOME = "build/demo"
 STUDY = ROOT / "build" / "study"
 DOCS = ROOT / "docs"
 FOREST = "random_forest"
@@ -49,7 +46,7 @@ def run_seed(seed: int, models: Mapping[str, Mapping[str, Any]]) -> list[dict[st
     """Accuracies of all models and of the forest on the archive of one seed."""
     folder = STUDY / f"seed-{seed}"
     for job in CHAIN:
-        run_once(job, folder, job, {"seed": seed} if job == "make_demo_archive" else {})
+        run_once(job, job, (HOME, folder), {"seed": seed} if job == "make_demo_archive" else {})
     rows = []
     for number, (name, model) in enumerate(models.items()):
         places = {"bundle": str(folder / f"bundle-{name}")}
@@ -59,10 +56,11 @@ def run_seed(seed: int, models: Mapping[str, Mapping[str, Any]]) -> list[dict[st
             "seed": seed,
             "tracking": None,
         }
-        run_once("train", folder, f"train-{name}", places | {"fit": fit})
+        run_once("train", "train", (HOME, folder), places | {"fit": fit}, f"train-{name}")
         # The forest is the same whatever network it stands beside.
         forest = {} if number == 0 else {"forest_trees": None}
-        run_once("validate", folder, f"validate-{name}", places | forest | {"validation": str(folder / f"validation-{name}")})
+        told = places | forest | {"validation": str(folder / f"validation-{name}")}
+        run_once("validate", "validate", (HOME, folder), told, f"validate-{name}")
         protocols = json.loads((folder / f"validation-{name}" / "manifest.json").read_text(encoding="utf-8"))["protocols"]
         rows += [
             row_of(seed, name if told != FOREST else FOREST, p, found) for p, all_ in protocols.items() for told, found in all_.items()
@@ -70,40 +68,9 @@ def run_seed(seed: int, models: Mapping[str, Mapping[str, Any]]) -> list[dict[st
     return rows
 
 
-def run_once(job: str, folder: Path, name: str, changes: Mapping[str, Any]) -> None:
-    """Run a job with the demo's settings moved to `folder` and changed, unless it is done with just these."""
-    text = (CONF / f"{job}.yaml").read_text(encoding="utf-8").replace("build/demo", str(folder.relative_to(ROOT)))
-    settings = yaml.safe_load(text) | {"summary": str(folder / "summaries" / f"{name}.json")} | dict(changes)
-    file, dumped = folder / "conf" / f"{name}.yaml", yaml.safe_dump(settings)
-    if file.is_file() and file.read_text(encoding="utf-8") == dumped and is_done(summary_of(file)):
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(dumped, encoding="utf-8")
-    summary_of(file).unlink(missing_ok=True)
-    told = run_job(job, file, folder / "logs" / f"{name}.log")
-    print(f"study: {folder.name} {name:<20} {told['wall_seconds']:7.1f} s", flush=True)
-
-
-def is_done(summary: Path) -> bool:
-    """Whether a summary says that its job is done."""
-    return summary.is_file() and json.loads(summary.read_text(encoding="utf-8")).get("status") == "done"
-
-
 def row_of(seed: int, model: str, protocol: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the results."""
     return {"seed": seed, "model": model, "protocol": protocol, **{m: round(found[m]["estimate"], 4) for m in MEASURES}}
-
-
-def commit() -> str:
-    """The commit that ran, marked where files differ from it."""
-    told = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=True)
-    return told.stdout.strip()
-
-
-def spread(values: Iterable[float]) -> str:
-    """Mean and standard deviation over the seeds."""
-    known = list(values)
-    return f"{statistics.mean(known):.3f} ± {statistics.stdev(known):.3f}" if len(known) > 1 else f"{known[0]:.3f}"
 
 
 def wins(rows: list[dict[str, Any]], model: str, protocol: str, measure: str) -> str:

@@ -142,6 +142,22 @@ def predict_patches(bundle: Bundle, sigma: npt.NDArray[Any], incidence: npt.NDAr
     return Prediction(probabilities, bundle.class_ids[best], probabilities[np.arange(count), best], novelty)
 
 
+def predict_looks(bundle: Bundle, sigma: npt.NDArray[Any], incidence: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], Floats]:
+    """Class and probability of every look of crops by a dense network; for arrays as `predict_patches` takes them, (n, size, size) each.
+
+    Raises:
+        FormatError: The network says one thing of a whole patch.
+    """
+    best, sure = np.zeros(sigma.shape[:3], np.int32), np.zeros(sigma.shape[:3], np.float32)
+    for number in range(len(sigma)):
+        logits, _ = bundle.run(sigma[number : number + 1], incidence[number : number + 1])
+        if logits.ndim != 4:
+            raise FormatError(f"needed a dense network for labels by look, found {bundle.manifest['model']}; validate it on patches")
+        shares = softmax(logits[0], bundle.manifest["temperature"])
+        best[number], sure[number] = bundle.class_ids[shares.argmax(axis=-1)], shares.max(axis=-1)
+    return best, sure
+
+
 def load_bundle(url: str, threads: int = 1) -> Bundle:
     """The bundle at a URL, its manifest checked before anything else is read.
 

@@ -20,7 +20,7 @@ from eespark.predict import Bundle, Floats
 LAYERS: Final = {"class": 255, "probability": 255}
 """Layer -> no data: class is a legend id, probability percent."""
 _BATCH: Final = 256
-_BLOCK: Final = 256
+_LEAST_BLOCK: Final = 512
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Plan:
         step: Looks of a cell's side, which is what gets a class: 1 for a dense network.
         dense: Whether the network says something of every look.
         bands: Polarisations in its order.
+        align: Looks whose multiples blocks of a dense network begin at and are sized by, so that it sees the same cells in each.
     """
 
     looks: int
@@ -40,6 +41,12 @@ class Plan:
     step: int
     dense: bool
     bands: tuple[str, ...]
+    align: int = 1
+
+    @property
+    def block(self) -> int:
+        """Looks of a dense network's block: what is read twice for the halo is less than what is new."""
+        return max(_LEAST_BLOCK, _up(2 * (self.size // 2), self.align))
 
     def cells(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of cells of a scene of some lines and samples."""
@@ -71,7 +78,7 @@ def plan_of(manifest: dict[str, Any], stride: int | None) -> Plan:
     step = 1 if dense else stride or max(size // 2, 1)
     if step > size:
         raise ManifestError(f"needed a stride of at most the patch's {size} looks, found {step}; cells between patches would have no class")
-    return Plan(int(manifest["looks"]), size, step, dense, tuple(manifest["bands"]))
+    return Plan(int(manifest["looks"]), size, step, dense, tuple(manifest["bands"]), int(manifest.get("output_stride", 1)))
 
 
 def predict_strip(
@@ -123,15 +130,32 @@ def _dense(scene: SarScene, bundle: Bundle, plan: Plan, land: Geometries, cells:
     """First column and shares (rows, cols, classes) of blocks, each read with a halo as wide as the network reaches."""
     height, width = plan.cells(scene.shape)
     halo = plan.size // 2
-    top, bottom = max(cells[0] - halo, 0), min(cells[0] + cells[1] + halo, height)
-    for first in range(0, width, _BLOCK):
-        wide = min(_BLOCK, width - first)
-        left, right = max(first - halo, 0), min(first + wide + halo, width)
+    top, bottom = _span(cells[0], cells[1], halo, plan.align, height)
+    for first in range(0, width, plan.block):
+        wide = min(plan.block, width - first)
+        left, right = _span(first, wide, halo, plan.align, width)
         sigma, incidence = read_window(scene, plan, land, Window(top, left, bottom - top, right - left))
-        logits, _ = bundle.run(sigma[None], incidence[None])
+        logits, _ = bundle.run(*(one[None] for one in _padded(sigma, incidence, plan.align)))
         inner = np.s_[cells[0] - top : cells[0] - top + cells[1], first - left : first - left + wide]
         shares = np.asarray(softmax(logits[0][inner], bundle.manifest["temperature"]), np.float32)
         yield first, np.where(np.isnan(sigma[inner]).any(axis=-1)[..., None], np.float32(np.nan), shares)
+
+
+def _span(first: int, count: int, halo: int, align: int, limit: int) -> tuple[int, int]:
+    """First look, a multiple of `align`, and end of what is read for `count` looks."""
+    return max(first - halo, 0) // align * align, min(first + count + halo, limit)
+
+
+def _padded(sigma: Floats, incidence: Floats, align: int) -> tuple[Floats, Floats]:
+    """The looks with sides of a multiple of `align`: what lies beyond the scene has no value."""
+    down, right = (-side % align for side in sigma.shape[:2])
+    if not (down or right):
+        return sigma, incidence
+    return np.pad(sigma, ((0, down), (0, right), (0, 0)), constant_values=np.nan), np.pad(incidence, (0, right), mode="edge")
+
+
+def _up(value: int, align: int) -> int:
+    return -(-value // align) * align
 
 
 def _blended(scene: SarScene, bundle: Bundle, plan: Plan, land: Geometries, cells: tuple[int, int]) -> Floats:

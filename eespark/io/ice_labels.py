@@ -22,6 +22,7 @@ from eespark.settings import Settings, Share, Url
 from eespark.sigrid import FAST_FORM, IceCodes, codes_of
 
 _SUFFIXES: Final = (".shp", ".gpkg", ".parquet", ".geoparquet", ".zip")
+_GRID_SUFFIXES: Final = (".csv",)
 _CODE_COLUMNS: Final = ("poly_type", "ct", "ca", "cb", "cc", "sa", "sb", "sc", "fa", "fb", "fc")
 _AT_ONCE: Final = 5_000
 
@@ -31,11 +32,13 @@ class IceSource(Settings):
 
     name: str = Field(min_length=1, description="name of the source in tables, e.g. danmarkshavn_v2")
     url: Url = Field(description="a file, or a folder of files")
-    kind: Literal["sigrid", "type", "class"] = Field(
-        description="columns of SIGRID-3 codes; poly_type alone; or a class of the source's own"
+    kind: Literal["sigrid", "type", "class", "grid"] = Field(
+        description="columns of SIGRID-3 codes; poly_type alone; a class of the source's own; or CSV files with the classes of tiles"
     )
     legend: str = Field("seaice_types", description="legend of eespark/legends")
-    class_column: str = Field("class", description="kind class: column of the class")
+    class_column: str = Field("class", description="kinds class and grid: column of the class")
+    grid_px: int = Field(256, ge=1, description="kind grid: px; side of a tile, whose number of row and column stand in row and col")
+    whole_chart: bool = Field(False, description="a chart of a region: polygons are of every scene in max_gap_s that they meet, cut to it")
     scene_column: str | None = Field(None, description="column of the scene's product name, where the file tells it")
     time_pattern: str = Field(r"(\d{8}T\d{6})", description="where the time of a file stands in its name, as YYYYMMDDThhmmss or YYYYMMDD")
     valid_time: datetime | None = Field(None, description="UTC; of all polygons, where names tell no time (a chart)")
@@ -68,9 +71,10 @@ def list_ice_files(source: IceSource) -> list[str]:
         raise MissingError(f"needed polygons of {source.name} at {source.url}, found nothing there; check the path")
     if filesystem.isfile(path):
         return [source.url]
-    found = sorted(str(one) for one in filesystem.find(path) if str(one).endswith(_SUFFIXES))
+    suffixes = _GRID_SUFFIXES if source.kind == "grid" else _SUFFIXES
+    found = sorted(str(one) for one in filesystem.find(path) if str(one).endswith(suffixes))
     if not found:
-        raise MissingError(f"needed files of polygons ({', '.join(_SUFFIXES)}) in {source.url}, found none; check the path")
+        raise MissingError(f"needed files of labels ({', '.join(suffixes)}) in {source.url}, found none; check the path")
     return found if "file" in filesystem.protocol else [str(filesystem.unstrip_protocol(one)) for one in found]
 
 
@@ -137,17 +141,22 @@ def _columns(source: IceSource, existing: list[str], url: str) -> dict[str, str]
     return {key: folded[name] for key, name in wanted.items() if name in folded}
 
 
-def _row(record: SourceRecord, told: dict[str, str | None], source: IceSource, file: str, legend: IceLegend) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "label_id": f"{source.name}:{file}:{record.source_key}",
+def base_row(source: IceSource, key: str, legend: IceLegend) -> dict[str, Any]:
+    """Columns of a label that all kinds of sources have; without codes."""
+    return {
+        "label_id": f"{source.name}:{key}",
         "source": source.name,
-        "source_key": f"{file}:{record.source_key}",
+        "source_key": key,
         "legend": legend.legend.key,
         "carried_from": None,
-        "poly_type": told.get("poly_type"),
+        "poly_type": None,
         "fast": False,
         **dict.fromkeys(_CODE_COLUMNS[1:]),
     }
+
+
+def _row(record: SourceRecord, told: dict[str, str | None], source: IceSource, file: str, legend: IceLegend) -> dict[str, Any]:
+    row = base_row(source, f"{file}:{record.source_key}", legend) | {"poly_type": told.get("poly_type")}
     try:
         if source.kind == "class":
             placed = place_class(told.get("class"), legend)

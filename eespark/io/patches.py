@@ -15,7 +15,7 @@ from rasterio.features import rasterize
 from eespark.errors import FormatError
 from eespark.geometry import Geometries, accurate_transformer
 from eespark.io.sar_scene import SarScene
-from eespark.kernels.patches import Places, patch_places
+from eespark.kernels.patches import Places, patch_places, squares_of
 from eespark.kernels.sampling import hash_uint64
 from eespark.kernels.sar import Window
 from eespark.sar_geometry import SceneGeometry
@@ -175,20 +175,34 @@ def _cut(scene: SarScene, places: Places, polar_crs: str, options: PatchOptions)
     valid = np.logical_and.reduce(list(looks.valid.values()))
     whole = _squares(valid, places, window, size).all(axis=(1, 2))
     kept = Places(places.rows[whole], places.cols[whole], places.label[whole], places.purity[whole])
-    middle = (size - 1) / 2
-    line, sample = ((one + middle + 0.5) * options.looks - 0.5 for one in (kept.rows, kept.cols))
-    longitude, latitude = scene.geometry.to_ground(line, sample, _SEA_M)
-    x, y = accurate_transformer("EPSG:4326", polar_crs).transform(longitude, latitude)
+    x, y = centres_on_ground(scene.geometry, (kept.rows, kept.cols), (size, options.looks), polar_crs)
     sigma = np.stack([_squares(power, kept, window, size) for power in looks.power.values()], axis=1)
     angles = _squares(looks.incidence, kept, window, size)
     read = window.rows * window.cols * options.looks**2 * len(looks.power)
-    return Patches(kept.rows, kept.cols, kept.label, kept.purity, np.asarray(x), np.asarray(y), tuple(looks.power), sigma, angles, read)
+    return Patches(kept.rows, kept.cols, kept.label, kept.purity, x, y, tuple(looks.power), sigma, angles, read)
+
+
+def centres_on_ground(
+    geometry: SceneGeometry, corners: tuple[Ints, Ints], square: tuple[int, int], polar_crs: str
+) -> tuple[Floats, Floats]:
+    """X and y (n,) in a polar CRS of the centres of squares, at sea level.
+
+    Args:
+        geometry: Of the scene.
+        corners: First rows and columns, in looks.
+        square: Looks of a side, and pixels of a look's side.
+        polar_crs: Projected.
+    """
+    size, looks = square
+    line, sample = ((one + (size - 1) / 2 + 0.5) * looks - 0.5 for one in corners)
+    longitude, latitude = geometry.to_ground(line, sample, _SEA_M)
+    x, y = accurate_transformer("EPSG:4326", polar_crs).transform(longitude, latitude)
+    return np.asarray(x), np.asarray(y)
 
 
 def _squares(values: npt.NDArray[Any], places: Places, window: Window, size: int) -> npt.NDArray[Any]:
     """(n, size, size) squares of values of a window."""
-    squares = np.lib.stride_tricks.sliding_window_view(values, (size, size))
-    return np.asarray(squares[places.rows - window.row, places.cols - window.col])
+    return squares_of(values, places.rows - window.row, places.cols - window.col, size)
 
 
 def thin_out(label: Ints, rows: Ints, cols: Ints, most: int) -> npt.NDArray[np.bool_]:

@@ -88,13 +88,21 @@ class SarScene:
             MissingError: The scene has no such polarisation.
             FormatError: The window lies outside, or the raster cannot be decoded.
         """
-        one = self._band(band)
-        dn = self._read(one, window)
+        one, dn = self._band(band), self.digital(band, window)
         power = sigma_nought(dn, one.calibration, one.noise if denoise else None, window)
         valid = dn > 0
         if float(self.baseline) < _CLEAN_BORDER:
             valid &= ~self._border(one, window)
         return power, valid
+
+    def digital(self, band: str, window: Window) -> npt.NDArray[np.uint16]:
+        """Digital numbers of a window, as they are in the file; 0 in the border.
+
+        Raises:
+            MissingError: The scene has no such polarisation.
+            FormatError: The window lies outside, or the raster cannot be decoded.
+        """
+        return self._read(self._band(band), window)
 
     def looks(self, window: Window, factor: int) -> Looks:
         """Means over squares of `factor` pixels of all polarisations.
@@ -163,6 +171,17 @@ def open_scene(candidate: Candidate) -> Iterator[SarScene]:
                 raise FormatError(f"{product_id}: {name} has {dataset.shape} lines and samples, annotated are {geometry.shape}")
             bands[name] = SceneBand(dataset, calibration, noise)
         yield SarScene(product_id, baseline, geometry, geometry.incidence_table(), bands)
+
+
+def read_scene_geometry(candidate: Candidate) -> SceneGeometry:
+    """Where the pixels of a scene lie; its rasters are not opened.
+
+    Raises:
+        EESparkError: It cannot be used; the text is the reason.
+    """
+    with open_members(candidate) as members:
+        first = next(iter(safe_s1.scene_files(candidate.product_id, members.names).values()))
+        return s1_annotation.read_geometry(parse_xml(members.read(first.annotation), first.annotation), candidate.product_id)
 
 
 def _tables(members: Members, files: safe_s1.BandFiles, product_id: str, mode: str, baseline: str) -> tuple[LookUpTable, Noise]:

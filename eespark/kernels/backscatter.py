@@ -74,7 +74,7 @@ def moments_by_class(sigma: npt.NDArray[Any], degrees: npt.NDArray[Any], class_i
     Args:
         sigma: (n, size, size, bands) linear.
         degrees: (n, size) incidence by column.
-        class_id: (n,)
+        class_id: (n,) of patches, or (n, size, size) of looks.
     """
     bands = sigma.shape[3]
     angle = np.broadcast_to(degrees[:, None, :], sigma.shape[:3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,22 @@ def window_sums(mask: Mask, size: int, rows: Ints, cols: Ints) -> Ints:
     np.cumsum(np.cumsum(mask, axis=0, dtype=np.int64), axis=1, out=table[1:, 1:])
     lower, upper = table[rows + size], table[rows]
     return np.asarray(lower[:, cols + size] - lower[:, cols] - upper[:, cols + size] + upper[:, cols])
+
+
+def squares_of(values: npt.NDArray[Any], rows: Ints, cols: Ints, size: int) -> npt.NDArray[Any]:
+    """(n, size, size) squares of values (rows, cols), by their upper left corners."""
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(values, (size, size))[rows, cols])
+
+
+def whole_cells(valid: Mask, cell: int) -> Mask:
+    """(n, size / cell, size / cell) whether all looks of a cell are valid.
+
+    Args:
+        valid: (n, size, size).
+        cell: Looks of a cell's side; divides the size.
+    """
+    count, side = len(valid), valid.shape[1] // cell
+    return np.asarray(valid.reshape(count, side, cell, side, cell).all(axis=(2, 4)))
 
 
 def patch_places(labels: npt.NDArray[np.int32], valid: Mask, size: int, stride: int, purity: float, first_row: int = 0) -> Places:

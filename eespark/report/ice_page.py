@@ -16,14 +16,14 @@ from eespark.io.storage import join_url, local_path, open_filesystem, read_manif
 from eespark.kernels.accuracy import share_of
 from eespark.manifest import FILE_NAME
 from eespark.report.charts import confusion_chart, confusion_width_px, dot_chart
-from eespark.report.drawing import MARKERS, PALETTE, chart, class_picture, picture, short
+from eespark.report.drawing import MARKERS, PALETTE, chart, short
+from eespark.report.ice_figures import scene_figures
 from eespark.report.inputs import read_summaries
 from eespark.report.making import stages_table
 from eespark.report.markup import (
     Html,
     Piece,
     Section,
-    colour_of,
     details,
     figure,
     grid,
@@ -32,7 +32,6 @@ from eespark.report.markup import (
     missing,
     paragraph,
     percent,
-    swatch,
     table,
     tag,
 )
@@ -133,16 +132,30 @@ def _summary(inputs: IceInputs) -> Section:
         rows: list[list[Piece]] = []
         for name, told in models.items():
             ice = told.get("ice_water", {})
-            rows.append([model_name(name), interval(ice.get("weighted_f1")), interval(told["weighted_f1"]), interval(told["macro_f1"]),
-                         interval(told["overall_accuracy"])])  # fmt: skip
+            rows.append([model_name(name), _angle(inputs, name), interval(ice.get("weighted_f1")), interval(told["weighted_f1"]),
+                         interval(told["macro_f1"]), interval(told["overall_accuracy"])])  # fmt: skip
         one = next(iter(models.values()))
-        caption = f"{_PARTS[part]}: {one['patches']:,} patches of {one['scenes']} scenes; percent, with 95 % intervals"
-        head = ["model", "ice or water, weighted F1", "types, weighted F1", "types, macro-F1", "types, overall accuracy"]
+        caption = f"{_PARTS[part]}: {one['patches']:,} {_judged(inputs)} of {one['scenes']} scenes; percent, with 95 % intervals"
+        head = ["model", "incidence angle", "ice or water, weighted F1", "types, weighted F1", "types, macro-F1", "types, overall accuracy"]
         pieces.append(table(caption, head, rows))
+    around = "what is around it" if _judged(inputs) == "looks" else "the whole patch, in whose middle it lies"
     pieces.append(paragraph(
-        "The pixel forest and Bayes' rule with a slope for each class see HH, HV and the angle of the one pixel in the middle of a "
-        "patch, the networks the whole patch.", "hint"))  # fmt: skip
+        f"The pixel forest and Bayes' rule with a slope for each class see HH, HV and the angle of one pixel, the networks {around}. "
+        "The angle is a channel beside HH and HV, or one slope for all classes is taken off before.", "hint"))  # fmt: skip
     return Section("summary", "Summary", lead, join(pieces, "\n"))
+
+
+def _judged(inputs: IceInputs) -> str:
+    """What is counted: patches, or looks."""
+    return str(inputs.validation.get("judged", "patches")) if inputs.validation else "patches"
+
+
+def _angle(inputs: IceInputs, name: str) -> str:
+    """How a model is told the incidence angle."""
+    models = inputs.validation.get("models", {}) if inputs.validation else {}
+    if name in models:
+        return {"channel": "channel", "slope": "one slope", "none": "not used"}[models[name]["incidence"]]
+    return {"pixel_forest": "feature", "pixel_bayes_slopes": "a slope for each class"}.get(name, "")
 
 
 def _maps(inputs: IceInputs) -> Section:
@@ -151,51 +164,14 @@ def _maps(inputs: IceInputs) -> Section:
     )
     if not inputs.maps:
         return Section("maps", "Maps", lead, missing(inputs.missing.get("maps", "there is no map yet")))
-    pieces = [_map(told, layers) for told, layers in inputs.maps]
+    pieces = [scene_figures(told, layers) for told, layers in inputs.maps]
     if inputs.maps_left_out:
         pieces.append(paragraph(f"{inputs.maps_left_out} more scenes are mapped and not shown.", "hint"))
     return Section("maps", "Maps", lead, join(pieces, "\n"))
 
 
-def _map(told: Content, layers: Mapping[str, Quicklook]) -> Html:
-    classes = {int(c["id"]): (str(c["name"]), colour_of(c.get("colour"))) for c in told["classes"]}
-    colours = {class_id: colour for class_id, (_, colour) in classes.items()}
-    counts = told["counts"].get("by_class", {})
-    total = sum(counts.values())
-    keys = [swatch(colour, f"{name} {percent(counts.get(str(c), 0) / total) if total else ''}") for c, (name, colour) in classes.items()]
-    name, pieces = str(told["tile"]), []
-    if "backscatter" in layers:
-        pieces.append(figure(_grey(layers["backscatter"]), f"Backscatter of {name}.", tag("b", "HH backscatter"), "map"))
-    if "analyst" in layers:
-        look = layers["analyst"]
-        pieces.append(
-            figure(class_picture(look.values, look.valid, colours), f"Polygons on {name}.", tag("b", "Analyst's polygons"), "map")
-        )
-    look = layers["class"]
-    pieces.append(figure(class_picture(look.values, look.valid, colours), f"Map of {name}.", tag("b", "Map"), "map"))
-    if "probability" in layers:
-        look = layers["probability"]
-        source = _ramp(np.clip(look.values, 0, 100) / 100, look.valid)
-        pieces.append(figure(source, f"Probability of {name}.", tag("b", "Probability, 0 to 100 %"), "map"))
-    text = f"{told['sensing_time'][:16].replace('T', ' ')} UTC, ice edge {told['counts'].get('ice_edge_km', 0):,.0f} km"
-    return join([tag("h3", f"{name}"), paragraph(text, "hint"), tag("ul", join(keys), class_="legend"), grid(pieces, "pair")], "\n")
-
-
-def _grey(look: Quicklook) -> str:
-    """Brightness between the 2nd and 98th percentile."""
-    if not look.valid.any():
-        return _ramp(np.zeros(look.values.shape), look.valid)
-    low, high = np.percentile(look.values[look.valid], [2, 98])
-    return _ramp((look.values - low) / max(high - low, 1.0), look.valid)
-
-
-def _ramp(share: Any, valid: Any) -> str:
-    levels = np.where(valid, np.clip(np.rint(share * 254), 0, 254), 255).astype(np.uint8)
-    return picture(levels, np.repeat(np.arange(255, dtype=np.uint8)[:, None], 3, axis=1))
-
-
 def _accuracy(inputs: IceInputs) -> Section:
-    lead = "F1 of each class with its interval. A class of few polygons has a wide one, whatever the number of its patches."
+    lead = f"F1 of each class with its interval. A class of few polygons has a wide one, whatever the number of its {_judged(inputs)}."
     pieces = []
     for part, models in _protocols(inputs):
         names = next(iter(models.values()))["names"]
@@ -212,7 +188,7 @@ def _accuracy(inputs: IceInputs) -> Section:
 
 
 def _confusion(inputs: IceInputs) -> Section:
-    lead = "What is taken for what. Colour is the share of the row, numbers are patches."
+    lead = f"What is taken for what. Colour is the share of the row, numbers are {_judged(inputs)}."
     pieces = []
     for part, models in _protocols(inputs):
         for model, told in models.items():
@@ -258,7 +234,7 @@ def _groups(inputs: IceInputs) -> Section:
                 [group, one.get("patches"), percent(one["weighted_f1"]), percent(one["macro_f1"]), percent(one["overall_accuracy"])]
                 for group, one in told[key].items()
             ]
-            head = [name, "patches", "weighted F1", "macro-F1", "overall accuracy"]
+            head = [name, _judged(inputs), "weighted F1", "macro-F1", "overall accuracy"]
             pieces.append(table(f"{_PARTS[part]}, {model_name(model)}, by {name}", head, rows))
     return Section("groups", "Scenes, seasons, regions", lead, join(pieces, "\n") if pieces else _no_validation(inputs))
 

@@ -25,7 +25,13 @@ STAGES: Final = {
     "extract_patches": "cuts patches inside the polygons",
     "build_patch_set": "parts the patches",
     "train_ice_cnn": "fits the patch network",
+    "train_ice_cnn_slope": "fits it with one slope for the angle",
     "train_vgg16_scratch": "fits VGG-16",
+    "extract_tiles": "cuts scenes into tiles",
+    "build_tile_set": "parts the tiles",
+    "train_ice_segmenter": "fits the segmenter",
+    "predict_ice_map_charts": "maps scenes by the segmenter",
+    "validate_ice_charts": "tests the segmenter",
     "predict_ice_map": "maps scenes",
     "validate_ice": "tests on what was held back",
 }

@@ -7,21 +7,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
-import shapely
 from pydantic import Field
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from eespark.errors import EESparkError, FormatError, TooManyFailuresError
 from eespark.ice_legend import load_ice_legend
+from eespark.io.ice_grid import read_grid_file
 from eespark.io.ice_labels import IceSource, list_ice_files, read_ice_file
+from eespark.io.members import Candidate
 from eespark.job import JobSettings
-from eespark.polar_geometry import POLAR_CRS, to_polar
+from eespark.polar_geometry import POLAR_CRS
 from eespark.schema import PRODUCTS
 from eespark.schema_polar import ICE_LABELS
 from eespark.settings import Share, Url
+from eespark.spark.ice_scenes import carry_fast, match_scenes, scene_outlines
+from eespark.spark.scenes import current_scenes
 from eespark.spark.tables import conform, ensure_table, open_table, retry_conflicts, sql_text, table_schema
 from eespark.spark.tasks import one_task_each
 
@@ -53,7 +55,7 @@ def import_ice_labels(spark: SparkSession, settings: IceImportSettings) -> dict[
     failed = {row["source_key"]: row["reason"] for row in read.where("label_id IS NULL").select("source_key", "reason").collect()}
     spark.sparkContext.setJobDescription("import_ice_labels: scenes")
     scenes = scene_outlines(open_table(spark, settings.products, PRODUCTS), settings.polar_crs).persist()
-    drawn = match_scenes(read.where("label_id IS NOT NULL"), scenes, settings)
+    drawn = match_scenes(read.where("label_id IS NOT NULL"), scenes, settings.sources, settings.min_overlap_share)
     labels = conform(drawn, ICE_LABELS).persist()
     if settings.carry_fast_days:
         labels = labels.unionByName(conform(carry_fast(labels, scenes, settings.carry_fast_days), ICE_LABELS)).persist()
@@ -82,6 +84,9 @@ def _read_all(spark: SparkSession, settings: IceImportSettings) -> DataFrame:
         files = list_ice_files(source)
         logger.info("import_ice_labels: %d file(s) of %s", len(files), source.name)
         tasks += [(f"{source.name}:{number:06d}", source.model_dump_json(), url) for number, url in enumerate(files)]
+    # Tiles of scenes are told by their numbers of row and column: their ground follows from the scene.
+    gridded = any(source.kind == "grid" for source in settings.sources)
+    candidates = _candidates(spark, settings.products) if gridded else {}
     names = [source.name for source in settings.sources]
     if len(set(names)) < len(names):
         raise FormatError(f"needed sources with names of their own, found {names}")
@@ -94,12 +99,21 @@ def _read_all(spark: SparkSession, settings: IceImportSettings) -> DataFrame:
             for row in batch.to_dict("records"):
                 source = IceSource.model_validate_json(str(row["source"]))
                 try:
-                    found = list(read_ice_file(source, str(row["url"]), crs, scratch))
+                    found = list(_records(source, str(row["url"]), crs, scratch, candidates))
                 except (EESparkError, OSError) as error:
                     found = [{"source": source.name, "source_key": row["url"], "reason": f"{type(error).__name__}: {error}"}]
                 yield _frame(found, columns)
 
     return one_task_each(rows, "key").mapInPandas(read, table_schema(_nullable()))
+
+
+def _records(source: IceSource, url: str, crs: str, scratch: str, candidates: dict[str, Candidate]) -> Iterator[dict[str, Any]]:
+    return read_grid_file(source, url, crs, candidates) if source.kind == "grid" else read_ice_file(source, url, crs, scratch)
+
+
+def _candidates(spark: SparkSession, products: str) -> dict[str, Candidate]:
+    rows = current_scenes(spark, products).select("product_id", "url", "kind").collect()
+    return {row["product_id"]: Candidate(row["product_id"], row["url"], row["kind"]) for row in rows}
 
 
 def _nullable() -> Any:
@@ -117,81 +131,6 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(("geometry", "scene", "carried_from", "reason", "poly_type"), object))
 
 
-def scene_outlines(products: DataFrame, polar_crs: str) -> DataFrame:
-    """Current scenes of Sentinel-1: scene, started, outline (WKB in `polar_crs`)."""
-
-    def outline(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        for batch in batches:
-            shapes = to_polar(shapely.from_wkb(batch["footprint"].to_numpy()), "EPSG:4326", polar_crs)
-            yield batch[["scene", "started"]].assign(outline=list(shapely.to_wkb(np.asarray(shapes, dtype=object))))
-
-    scenes = products.where("status = 'current' AND level = 'GRD'").select(
-        F.col("product_id").alias("scene"), F.col("sensing_time").alias("started"), "footprint"
-    )
-    return scenes.mapInPandas(outline, "scene string, started timestamp, outline binary")
-
-
-def match_scenes(labels: DataFrame, scenes: DataFrame, settings: IceImportSettings) -> DataFrame:
-    """The labels with the scene that each was drawn on; one without a scene is not usable, for the reason `no_scene`.
-
-    A label that names its scene keeps it. Of the others, each takes the scene nearest in time, within `max_gap_s` of its source, that it
-    lies in by `min_overlap_share`.
-    """
-    gaps = F.create_map(*(F.lit(one) for source in settings.sources for one in (source.name, source.max_gap_s)))
-    left = labels.withColumn("_shape", F.expr("ST_GeomFromWKB(geometry)")).alias("l")
-    right = F.broadcast(scenes.withColumn("_outline", F.expr("ST_GeomFromWKB(outline)"))).alias("s")
-    near = left.where("geometry IS NOT NULL").join(right, F.expr("ST_Intersects(_outline, _shape)"), "inner")
-    gap = F.abs(F.unix_timestamp("s.started") - F.unix_timestamp("l.observed"))
-    named = F.col("l.scene").isNotNull()
-    fits = F.when(named, F.col("l.scene") == F.col("s.scene")).otherwise(gap <= gaps[F.col("l.source")])
-    inside = F.expr("ST_Area(ST_Intersection(_outline, _shape))") / F.col("area_m2")
-    order = Window.partitionBy("label_id").orderBy(gap.asc_nulls_last(), F.desc("_inside"), "s.scene")
-    found = near.where(fits).withColumn("_inside", inside).where(F.col("_inside") >= settings.min_overlap_share)
-    best = found.withColumn("_rank", F.row_number().over(order)).where("_rank = 1")
-    best = best.select("l.label_id", F.col("s.scene").alias("_scene"), F.col("s.started").alias("_started"))
-    joined = labels.join(best, "label_id", "left")
-    lost = F.col("_scene").isNull() & F.col("reason").isNull()
-    return (
-        joined.withColumn("reason", F.when(lost, F.lit("no_scene")).otherwise(F.col("reason")))
-        .withColumn("usable", F.col("reason").isNull())
-        .withColumn("scene", F.col("_scene"))
-        .withColumn("observed", F.coalesce("observed", "_started"))
-        .withColumn("fast", F.coalesce("fast", F.lit(False)))
-        .drop("_scene", "_started")
-    )
-
-
-def carry_fast(labels: DataFrame, scenes: DataFrame, days: int) -> DataFrame:
-    """Copies of the labels of land-fast ice for the other scenes of the same winter that see their ground, cut to those scenes.
-
-    Land-fast ice does not move until it breaks up. A winter runs from October to June; copies are marked by `carried_from`, so that a split
-    keeps them with what they came from.
-    """
-    # October to June, numbered by the year in which it ends; other months have none.
-    winter = F.when(F.month("when") >= 10, F.year("when") + 1).when(F.month("when") <= 6, F.year("when"))
-    still = labels.where("usable AND fast").withColumn("when", F.col("observed")).withColumn("_winter", winter)
-    still = still.withColumn("_shape", F.expr("ST_GeomFromWKB(geometry)")).alias("l")
-    seen = scenes.withColumn("when", F.col("started")).withColumn("_winter", winter)
-    seen = F.broadcast(seen.withColumn("_outline", F.expr("ST_GeomFromWKB(outline)"))).alias("s")
-    near = still.join(seen, F.expr("ST_Intersects(_outline, _shape)"), "inner")
-    apart = F.abs(F.datediff("s.started", "l.observed"))
-    near = near.where(F.expr("l._winter = s._winter AND l.scene <> s.scene")).where(apart <= days)
-    cut = near.withColumn("_cut", F.expr("ST_CollectionExtract(ST_Intersection(_outline, _shape), 3)")).where("ST_Area(_cut) > 0")
-    keep = [
-        F.col(f"l.{name}").alias(name)
-        for name in ICE_LABELS.names
-        if name not in ("label_id", "geometry", "scene", "area_m2", "carried_from")
-    ]
-    return cut.select(
-        *keep,
-        F.concat(F.col("l.label_id"), F.lit("@"), F.col("s.scene")).alias("label_id"),
-        F.expr("ST_AsBinary(_cut)").alias("geometry"),
-        F.col("s.scene").alias("scene"),
-        F.expr("ST_Area(_cut)").alias("area_m2"),
-        F.col("l.label_id").alias("carried_from"),
-    )
-
-
 def _summarise(labels: DataFrame, failed: dict[str, str], settings: IceImportSettings) -> dict[str, Any]:
     by_reason = labels.groupBy("source", F.coalesce("reason", F.lit("usable")).alias("reason")).agg(F.count("*").alias("n")).collect()
     classes = labels.where("usable").groupBy("source", "class_id").agg(F.count("*").alias("n"), F.sum("area_m2").alias("m2")).collect()
@@ -205,9 +144,12 @@ def _summarise(labels: DataFrame, failed: dict[str, str], settings: IceImportSet
         logger.info("import_ice_labels: %s: %s", name, dict(sorted(counts["by_reason"].items())))
     for url, reason in failed.items():
         logger.warning("import_ice_labels: %s: %s", url, reason)
-    carried = labels.where("carried_from IS NOT NULL").count()
+    regional = F.col("source").isin([source.name for source in settings.sources if source.whole_chart])
+    copies = labels.where("carried_from IS NOT NULL").groupBy(regional.alias("cut")).agg(F.count("*").alias("n")).collect()
+    told = {row["cut"]: int(row["n"]) for row in copies}
     scenes = labels.where("usable").select("scene").distinct().count()
-    return {"sources": sources, "scenes": scenes, "carried": carried, "failed_files": failed, "table": settings.labels}
+    counts = {"scenes": scenes, "carried": told.get(False, 0), "cut_to_scenes": told.get(True, 0)}
+    return {"sources": sources, **counts, "failed_files": failed, "table": settings.labels}
 
 
 def check_ice_import(settings: IceImportSettings) -> None:

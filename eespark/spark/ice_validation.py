@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from pydantic import Field
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -17,23 +15,15 @@ from pyspark.sql import functions as F
 from eespark import __version__
 from eespark.errors import ManifestError, MissingError
 from eespark.ice_legend import load_ice_legend
-from eespark.io.parquet_sets import refuse_pickles
 from eespark.io.storage import join_url, publish_folder, read_manifest, remove_tree, write_manifest
 from eespark.job import JobSettings
 from eespark.kernels.backscatter import fit_slopes, moments_of
 from eespark.manifest import build_manifest, inputs_of, manifest_hash
-from eespark.predict import load_bundle, predict_patches
 from eespark.report.ice_validation import PROTOCOLS, summarise_ice
 from eespark.settings import Url
-from eespark.spark.patch_sets import floats_of
+from eespark.spark.ice_predictions import predictions
 
 logger = logging.getLogger(__name__)
-
-_KEPT: Final = ("sample_id", "product_id", "season", "x", "y", "class_id")
-_SCHEMA: Final = (
-    "sample_id bigint, product_id string, season string, x double, y double, class_id int, incidence double, middle array<float>, "
-    "predicted int, confidence double"
-)
 
 
 class IceValidateSettings(JobSettings):
@@ -45,9 +35,10 @@ class IceValidateSettings(JobSettings):
     ]
     validation: Annotated[Url, Field(description="folder to write")]
     region_m: Annotated[float, Field(gt=0, description="m; side of the ground squares that accuracy is told by")] = 50_000.0
-    pixel_baselines: Annotated[bool, Field(description="compare with a random forest and Bayes' rule on the pixel in the middle")] = True
+    pixel_baselines: Annotated[bool, Field(description="compare with a random forest and Bayes' rule on single pixels")] = True
     forest_trees: Annotated[int, Field(ge=1, description="trees of that forest")] = 300
     most_pixels: Annotated[int, Field(ge=100, description="training patches whose middle pixels these learn from, at most")] = 200_000
+    look_step: Annotated[int, Field(ge=1, description="of sets labelled by look, looks from one that is judged to the next")] = 8
     seed: Annotated[int, Field(description="of the forest and of the draws of scenes")] = 1
 
 
@@ -71,12 +62,15 @@ def validate_ice(spark: SparkSession, settings: IceValidateSettings) -> dict[str
     if not parts:
         raise MissingError(f"needed a part {' or '.join(PROTOCOLS)} in {settings.training_set}, found {', '.join(training['parts'])}")
     spark.sparkContext.setJobDescription("validate_ice: predictions")
-    frames = [_network(spark, settings, part, name) for name in settings.bundles for part in parts]
+    frames = [_of_part(spark, settings, part, name) for name in settings.bundles for part in parts]
     table = pd.concat([frame.toPandas() for frame in frames], ignore_index=True)
     if settings.pixel_baselines:
-        share = min(settings.most_pixels / max(int(training["parts"]["train"]["rows"]), 1), 1.0)
+        judged = int(training["parts"]["train"]["rows"])
+        if training.get("labels") == "looks":
+            judged *= max(int(training["size"]) // settings.look_step, 1) ** 2
+        share = min(settings.most_pixels / max(judged, 1), 1.0)
         chosen = F.pmod(F.xxhash64(F.lit(settings.seed), F.col("sample_id")), F.lit(1_000_000)) < share * 1_000_000
-        train = _network(spark, settings, "train", None).where(chosen).toPandas()
+        train = _of_part(spark, settings, "train", None).where(chosen).toPandas()
         table = pd.concat([table, _pixel_models(settings, training, train, table)], ignore_index=True)
     table["region"] = [f"{a}_{b}" for a, b in (np.floor(table[["x", "y"]].to_numpy() / settings.region_m)).astype(int)]
     water = load_ice_legend(str(training["legend"]).split("@")[0]).water
@@ -84,31 +78,10 @@ def validate_ice(spark: SparkSession, settings: IceValidateSettings) -> dict[str
     return _write(settings, table.drop(columns="middle"), protocols, training, bundles)
 
 
-def _network(spark: SparkSession, settings: IceValidateSettings, part: str, name: str | None) -> DataFrame:
-    """Rows of a part, with what a bundle says of them; with no name, the rows alone."""
-    url = join_url(settings.training_set, part)
-    refuse_pickles(url)
-    bundle_url = None if name is None else settings.bundles[name]
-
-    def predict(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        bundle = None if bundle_url is None else load_bundle(bundle_url, threads=1)
-        for batch in batches:
-            if not batch.num_rows:
-                continue
-            incidence = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, -1)
-            size = incidence.shape[1]
-            sigma = floats_of(batch, "sigma").reshape(batch.num_rows, size, size, -1)
-            kept = {one: batch.column(one) for one in _KEPT}
-            kept["incidence"] = pa.array(incidence.mean(axis=1).astype(np.float64))
-            middle = np.column_stack([sigma[:, size // 2, size // 2], incidence[:, size // 2]]).astype(np.float32)
-            kept["middle"] = pa.array(list(middle), pa.list_(pa.float32()))
-            found = None if bundle is None else predict_patches(bundle, sigma, incidence)
-            kept["predicted"] = pa.nulls(batch.num_rows, pa.int32()) if found is None else pa.array(found.class_ids.astype(np.int32))
-            sure = None if found is None else found.confidence.astype(np.float64)
-            kept["confidence"] = pa.nulls(batch.num_rows, pa.float64()) if sure is None else pa.array(sure)
-            yield pa.RecordBatch.from_pydict(kept)
-
-    rows = spark.read.parquet(url).select(*_KEPT, "incidence", "sigma").mapInArrow(predict, _SCHEMA)
+def _of_part(spark: SparkSession, settings: IceValidateSettings, part: str, name: str | None) -> DataFrame:
+    """What is judged of a part, with what a bundle says of it; with no name, without."""
+    url = None if name is None else settings.bundles[name]
+    rows = predictions(spark, settings.training_set, part, url, settings.look_step)
     return rows.withColumn("split", F.lit(part)).withColumn("model", F.lit(name))
 
 
@@ -146,6 +119,8 @@ def _write(
     remove_tree(building)
     content = {
         "bundle": {name: manifest_hash(bundle) for name, bundle in bundles.items()},
+        "models": {name: {"model": one["model"], "incidence": one["settings"]["model"]["incidence"]} for name, one in bundles.items()},
+        "judged": "looks" if training.get("labels") == "looks" else "patches",
         "training_set": manifest_hash(training),
         "legend": training["legend"],
         "classes": training["classes"],

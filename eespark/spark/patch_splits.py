@@ -14,7 +14,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from eespark.errors import LeakError
+from eespark.errors import LeakError, SettingsError
 from eespark.spark.scenes import named
 from eespark.spark.splits import part_rank, parts_of_blocks
 
@@ -60,11 +60,19 @@ def assign_parts(patches: DataFrame, rule: SplitRule) -> DataFrame:
     """The patches with `split`.
 
     Args:
-        patches: sample_id, label_root, product_id, season, x, y, class_id, and more columns that stay.
+        patches: sample_id, label_root, label_roots, product_id, season, x, y, class_id, and more columns that stay. Those with
+            `label_roots` are tiles, which are of many polygons: they are dealt by their own middle.
         rule: How.
+
+    Raises:
+        SettingsError: Tiles by polygon.
     """
-    roots = patches.groupBy("label_root").agg(F.avg("x").alias("_rx"), F.avg("y").alias("_ry"))
-    placed = patches.join(roots, "label_root").withColumn("block_x", _unit(rule)).withColumn("block_y", F.lit(0).cast("bigint"))
+    whole = F.when(F.col("label_roots").isNull(), F.col("label_root")).otherwise(F.col("sample_id").cast("string"))
+    patches = patches.withColumn("_whole", whole)
+    if rule.by == "polygon" and patches.where("label_roots IS NOT NULL").limit(1).count():
+        raise SettingsError("needed split_by block or scene for tiles, found polygon; a tile has looks of many polygons")
+    roots = patches.groupBy("_whole").agg(F.avg("x").alias("_rx"), F.avg("y").alias("_ry"))
+    placed = patches.join(roots, "_whole").drop("_whole").withColumn("block_x", _unit(rule)).withColumn("block_y", F.lit(0).cast("bigint"))
     held_out = _held_out(rule)
     counted = placed.where(~held_out).groupBy("block_x", "block_y", "class_id").agg(F.count("*").alias("n")).toPandas()
     units = parts_of_blocks(counted, rule.shares, rule.seed, None)
@@ -91,8 +99,10 @@ def _held_out(rule: SplitRule) -> Column:
 def drop_leaks(parted: DataFrame, rule: SplitRule) -> DataFrame:
     """The patches without those whose polygon, or whose ground, is in a part that goes before theirs (`splits.PRIORITY`)."""
     ranked = parted.withColumn("_rank", part_rank())
-    first = ranked.groupBy("label_root").agg(F.min("_rank").alias("_first"))
-    whole = ranked.join(first, "label_root").where("_rank = _first").drop("_first")
+    of_polygons = _by_polygon(ranked, "_rank")
+    first = of_polygons.groupBy("root").agg(F.min("_rank").alias("_first"))
+    late = of_polygons.join(first, "root").where("_rank > _first").select("sample_id").distinct()
+    whole = ranked.join(late, "sample_id", "left_anti")
     near = _near(whole, rule, rule.guard_m).where("one._rank < other._rank")
     return whole.join(near.select(F.col("other.sample_id").alias("sample_id")).distinct(), "sample_id", "left_anti").drop("_rank")
 
@@ -103,7 +113,7 @@ def audit(parted: DataFrame, rule: SplitRule) -> dict[str, Any]:
     Raises:
         LeakError: A polygon is in two parts, or two parts come closer than `guard_m` on ground that may show the same ice.
     """
-    shared = parted.groupBy("label_root").agg(F.countDistinct("split").alias("n")).where("n > 1").count()
+    shared = _by_polygon(parted, "split").groupBy("root").agg(F.countDistinct("split").alias("n")).where("n > 1").count()
     radius = 2 * rule.guard_m
     ranked = parted.withColumn("_rank", part_rank())
     distance = F.expr("sqrt(pow(one.x - other.x, 2) + pow(one.y - other.y, 2))")
@@ -124,6 +134,12 @@ def audit(parted: DataFrame, rule: SplitRule) -> dict[str, Any]:
         faults = "; ".join([f"{shared} polygons in two parts"] * bool(shared) + close)
         raise LeakError(f"needed parts that share no polygon and no ground, found {faults}; report it with the settings")
     return told
+
+
+def _by_polygon(patches: DataFrame, column: str) -> DataFrame:
+    """sample_id, root and a column: one row for each polygon that a patch or tile has looks of."""
+    polygons = F.coalesce("label_roots", F.array("label_root"))
+    return patches.select("sample_id", F.explode(polygons).alias("root"), column)
 
 
 def _near(ranked: DataFrame, rule: SplitRule, radius: float) -> DataFrame:

@@ -14,6 +14,7 @@ _LEDGER: Final = (
 _ARROW: Final = {
     "string": pa.string(), "tinyint": pa.int8(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64(), "binary": pa.binary(),
     "boolean": pa.bool_(), "timestamp": pa.timestamp("us", tz="UTC"), "array<smallint>": pa.list_(pa.int16()),
+    "array<string>": pa.list_(pa.string()),
 }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ _YEAR = 365.25
 class Batch:
     """What one training step sees: the network's inputs by name, (n, ...) each, target (n, classes), weight (n,).
 
+    Of patches labelled by look, target is (n, size, size, classes) and weight (n, size, size), 0 where no class is known.
+
     Inputs of series are reflectance (n, time, bands) x 10,000, valid and day (n, time); of patches sigma (n, size, size, bands), linear,
     and incidence (n, size), degrees.
     """
@@ -99,5 +101,9 @@ def mix_up(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
 
 def mixed_targets(batch: Batch, partner: npt.NDArray[np.int64], share: Floats) -> tuple[Floats, Floats]:
     """Targets and weights of rows that keep `share` (n,) of themselves and take the rest from their partners (n,)."""
-    target = share[:, None] * batch.target + (1 - share[:, None]) * batch.target[partner]
-    return target, share * batch.weight + (1 - share) * batch.weight[partner]
+
+    def mixed(values: Floats) -> Floats:
+        own = share.reshape(-1, *[1] * (values.ndim - 1))
+        return np.asarray(own * values + (1 - own) * values[partner], np.float32)
+
+    return mixed(batch.target), mixed(batch.weight)

@@ -19,9 +19,9 @@ def augment_patches(batch: Batch, settings: SarAugmentSettings, slope: Floats, r
     """
     if settings.mixup > 0:
         batch = mix_patches(batch, settings.mixup, rng)
-    sigma, incidence = batch.inputs["sigma"], batch.inputs["incidence"]
     if settings.flip_azimuth:
-        sigma = flip_lines(sigma, rng)
+        batch = flip_lines(batch, rng)
+    sigma, incidence = batch.inputs["sigma"], batch.inputs["incidence"]
     if settings.incidence_deg > 0:
         sigma, incidence = shift_incidence(sigma, incidence, settings.incidence_deg, slope, rng)
     if settings.gain_db > 0:
@@ -33,10 +33,16 @@ def augment_patches(batch: Batch, settings: SarAugmentSettings, slope: Floats, r
     return Batch({"sigma": sigma, "incidence": incidence}, batch.target, batch.weight)
 
 
-def flip_lines(sigma: Floats, rng: np.random.Generator) -> Floats:
+def flip_lines(batch: Batch, rng: np.random.Generator) -> Batch:
     """About half of the patches with their lines in reverse order: along azimuth alone, for range decides what a radar sees."""
-    turned = rng.random(len(sigma)) < 0.5
-    return np.where(turned[:, None, None, None], sigma[:, ::-1], sigma)
+    turned = rng.random(len(batch.weight)) < 0.5
+
+    def flipped(values: Floats) -> Floats:
+        return np.where(turned.reshape(-1, *[1] * (values.ndim - 1)), values[:, ::-1], values)
+
+    inputs = {**batch.inputs, "sigma": flipped(batch.inputs["sigma"])}
+    by_look = batch.target.ndim == 4
+    return Batch(inputs, *((flipped(one) if by_look else one) for one in (batch.target, batch.weight)))
 
 
 def shift_incidence(

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 PICKLED_SCHEMA_KEY = b"dataset-toolkit.unischema.v1"
 ALWAYS_FED = ("class_id", "inclusion_probability")
 # Columns that hold the bytes of an array, not a list.
-_BYTES = {"sigma": "<f4"}
+_BYTES = {"sigma": "<f4", "classes": "|u1"}
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -40,11 +40,23 @@ class Shape:
     fields: Mapping[str, tuple[int, ...]]
     """What a network is given, by column: the shape of one row."""
     class_ids: tuple[int, ...]
+    look_labels: tuple[int, ...] | None = None
+    """Shape of `classes`, a class for every look, of sets that have one; None where a row is of one class."""
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[int, ...]]:
+        """All columns that hold arrays: the shape of one row."""
+        return self.fields if self.look_labels is None else {**self.fields, "classes": self.look_labels}
 
     @property
     def fed(self) -> tuple[str, ...]:
         """Columns that training reads."""
-        return (*self.fields, *ALWAYS_FED)
+        return (*self.arrays, *ALWAYS_FED)
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one row's arrays, at four bytes a value."""
+        return 4 * sum(math.prod(one) for one in self.arrays.values())
 
     def index_of(self, class_id: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Position of each legend id in the manifest's classes, -1 where it is none of them."""
@@ -65,7 +77,8 @@ def shape_of(manifest: Mapping[str, Any]) -> Shape:
     bands = len(manifest["bands"])
     if inputs_of(manifest) == "patches":
         size = int(manifest["size"])
-        return Shape({"sigma": (size, size, bands), "incidence": (size,)}, ids)
+        by_look = (size, size) if manifest.get("labels") == "looks" else None
+        return Shape({"sigma": (size, size, bands), "incidence": (size,)}, ids, by_look)
     return series_shape(int(manifest["times"]), bands, ids)
 
 
@@ -87,7 +100,7 @@ def read_part(url: str, part: str, shape: Shape, columns: Sequence[str] | None =
     Returns:
         The columns as arrays of n rows: those of series are reflectance (n, time, bands) int16, valid and day (n, time) int16, those of
         patches sigma (n, size, size, bands) and incidence (n, size) float32; with class_id also `label` (n,) int64, the position in the
-        manifest's classes, -1 where there is no class or no such one.
+        manifest's classes, -1 where there is no class or no such one; sets labelled by look have classes (n, size, size) uint8, legend ids.
 
     Raises:
         MissingError: The training set has no such part or column.
@@ -172,7 +185,7 @@ def table_to_arrays(table: pa.Table, shape: Shape, where: str) -> Arrays:
     for name in table.column_names:
         column = table[name].combine_chunks()
         column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-        if name in shape.fields:
+        if name in shape.arrays:
             arrays[name] = _bytes_in(column, name, where) if name in _BYTES else _lists_in(column, name, shape, where)
         elif name == "class_id":
             arrays[name] = column.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -203,12 +216,12 @@ def _array_of(values: npt.NDArray[np.object_], name: str, where: str) -> npt.NDA
 
 
 def _finish(arrays: Arrays, shape: Shape, where: str) -> Arrays:
-    for name in arrays.keys() & shape.fields.keys():
-        if arrays[name].size % math.prod(shape.fields[name]) == 0:
-            arrays[name] = arrays[name].reshape(-1, *shape.fields[name])
+    for name in arrays.keys() & shape.arrays.keys():
+        if arrays[name].size % math.prod(shape.arrays[name]) == 0:
+            arrays[name] = arrays[name].reshape(-1, *shape.arrays[name])
     if len({len(one) for one in arrays.values()}) > 1:
         found = {name: one.shape for name, one in arrays.items()}
-        raise FormatError(f"{where}: needed rows of {dict(shape.fields)}, found {found}; rebuild the training set")
+        raise FormatError(f"{where}: needed rows of {dict(shape.arrays)}, found {found}; rebuild the training set")
     if "class_id" in arrays:
         arrays["label"] = shape.index_of(arrays["class_id"])
     return arrays

@@ -19,19 +19,21 @@ from eespark.errors import FormatError
 from eespark.io.storage import is_local, local_path, open_filesystem, publish_folder, remove_tree, write_json, write_manifest
 from eespark.kernels.calibration import expected_calibration_error, fit_temperature, softmax
 from eespark.kernels.novelty import fit_novelty, novelty_score
-from eespark.manifest import INPUTS, build_manifest, dump_manifest, inputs_of
+from eespark.manifest import INPUTS, build_manifest, counts_by_class, dump_manifest, inputs_of
 from eespark.train.card import model_card
 from eespark.train.checkpoint import State
 from eespark.train.data import Arrays, read_part, shape_of
-from eespark.train.image_models import DENSE, pools_of, receptive_looks
-from eespark.train.loop import Infer, class_weights, input_signature
+from eespark.train.image_models import DENSE, output_stride, pools_of, receptive_looks
+from eespark.train.loop import Infer, Scored, class_weights, input_signature
 from eespark.train.score import Matrix, confusion, f1_by_class, macro_f1, overall_accuracy, weighted_f1
-from eespark.train.settings import FitSettings
+from eespark.train.settings import FitSettings, ImageModelSettings
 
 logger = logging.getLogger(__name__)
 
 _NOVELTY_ROWS = 20_000
+_NOVELTY_BYTES = 256 << 20
 _CHECKED_ROWS = 256
+_CHECKED_BYTES = 8 << 20
 _OPSET = 15
 
 
@@ -45,8 +47,9 @@ class _Judged:
 
 
 def export_bundle(
-    settings: FitSettings, manifest: Mapping[str, Any], training_set_url: str, bundle_url: str, model: Any, infer: Infer, state: State
-) -> dict[str, Any]:
+    settings: FitSettings, manifest: Mapping[str, Any], training_set_url: str, bundle_url: str, model: Any,
+    told_by: tuple[Infer, Scored], state: State,
+) -> dict[str, Any]:  # fmt: skip
     """Write the bundle and give the content of its metrics.json.
 
     Args:
@@ -55,7 +58,7 @@ def export_bundle(
         training_set_url: Of the training set.
         bundle_url: Folder that the bundle becomes, in the place of an older one.
         model: With its final weights.
-        infer: Of the model.
+        told_by: What infers rows by the model, and what gives those that are judged.
         state: Of the run, for its curves.
 
     Raises:
@@ -63,15 +66,17 @@ def export_bundle(
     """
     shape = shape_of(manifest)
     validation = read_part(training_set_url, "validation", shape)
-    judged = _judge(settings, manifest, infer, validation, read_part(training_set_url, "train", shape, enough_rows=_NOVELTY_ROWS))
+    enough = max(min(_NOVELTY_ROWS, _NOVELTY_BYTES // shape.row_bytes), 1)
+    judged = _judge(settings, manifest, told_by, validation, read_part(training_set_url, "train", shape, enough_rows=enough))
     metrics = {"curves": state.history, "best_epoch": state.best_epoch, "stopped_by": state.stopped, **judged.metrics}
     with tempfile.TemporaryDirectory(prefix="eespark-bundle-") as scratch:
         folder = Path(scratch)
         signature = serving_function(model)
         save_model(signature, model, folder / "saved_model")
         save_onnx(signature, folder / "model.onnx")
-        sample = {name: values[:_CHECKED_ROWS] for name, values in validation.items()}
-        metrics["onnx_largest_difference"] = compare_onnx(folder / "model.onnx", infer, sample, settings.onnx_tolerance)
+        checked = max(min(_CHECKED_ROWS, _CHECKED_BYTES // shape.row_bytes), 1)
+        sample = {name: values[:checked] for name, values in validation.items()}
+        metrics["onnx_largest_difference"] = compare_onnx(folder / "model.onnx", told_by[0], sample, settings.onnx_tolerance)
         np.savez(folder / "novelty.npz", **judged.novelty)
         write_json(str(folder / "metrics.json"), metrics)
         content = _manifest_content(settings, manifest, training_set_url, judged.temperature)
@@ -126,14 +131,17 @@ def compare_onnx(file: Path, infer: Infer, rows: Arrays, tolerance: float) -> fl
     return largest
 
 
-def _judge(settings: FitSettings, manifest: Mapping[str, Any], infer: Infer, validation: Arrays, train: Arrays) -> _Judged:
+def _judge(settings: FitSettings, manifest: Mapping[str, Any], told_by: tuple[Infer, Scored], validation: Arrays, train: Arrays) -> _Judged:
+    infer, scored = told_by
     logits, features = infer(validation)
-    label = validation["label"]
+    label, of_rows = validation["label"], validation["label"] >= 0
+    if manifest.get("labels") == "looks":
+        logits, label = scored(validation)
     known = label >= 0
     temperature = fit_temperature(logits[known], label[known])
     plain, scaled = softmax(logits[known]), softmax(logits[known], temperature)
     matrix = confusion(label, logits.argmax(axis=1), logits.shape[1])
-    novelty = fit_novelty(infer(train)[1], train["label"], features[known], settings.novelty_shrinkage)
+    novelty = fit_novelty(infer(train)[1], train["label"], features[of_rows], settings.novelty_shrinkage)
     scores = {
         "rows": int(known.sum()),
         "rows_of_other_classes": int((~known).sum()),
@@ -144,7 +152,7 @@ def _judge(settings: FitSettings, manifest: Mapping[str, Any], infer: Infer, val
         "confusion": matrix.astype(int).tolist(),
         "ece_before": expected_calibration_error(plain, label[known]),
         "ece_after": expected_calibration_error(scaled, label[known]),
-        "median_novelty_of_other_classes": float(np.median(novelty_score(novelty, features[~known]))) if np.any(~known) else None,
+        "median_novelty_of_other_classes": float(np.median(novelty_score(novelty, features[~of_rows]))) if np.any(~of_rows) else None,
     }
     arrays = {"means": novelty.means, "factor": novelty.factor, "quantiles": novelty.quantiles}
     return _Judged(temperature, {"validation": scores, "temperature": temperature}, arrays)
@@ -157,7 +165,7 @@ def _by_class(manifest: Mapping[str, Any], f1: Matrix) -> dict[str, float | None
 
 def _manifest_content(settings: FitSettings, manifest: Mapping[str, Any], url: str, temperature: float) -> dict[str, Any]:
     # The shares that the network was shown, rows times class weight: what a shift of priors starts from.
-    rows = manifest["parts"]["train"]["rows_by_class"]
+    rows = counts_by_class(manifest["parts"]["train"])
     shown = class_weights(settings.class_weights, manifest) * np.asarray([rows[str(one["id"])] for one in manifest["classes"]], np.float64)
     if settings.sampling == "balanced":
         shown = np.asarray(class_weights(settings.class_weights, manifest), np.float64)
@@ -165,8 +173,10 @@ def _manifest_content(settings: FitSettings, manifest: Mapping[str, Any], url: s
     # Sets that were imported do not say the level of their products.
     kept |= {name: manifest[name] for name in ("inputs", "level") if name in manifest}
     if inputs_of(manifest) == "patches":
+        assert isinstance(settings.model, ImageModelSettings), "check_model came first"
         name, size = settings.model.name, int(manifest["size"])
-        kept |= {"dense": name in DENSE, "receptive_looks": receptive_looks(name, size), "poolings": pools_of(name, size)}
+        kept |= {"dense": name in DENSE, "receptive_looks": receptive_looks(settings.model, size), "poolings": pools_of(name, size)}
+        kept |= {"output_stride": output_stride(name), "labels": manifest.get("labels", "rows")}
     return {
         **kept,
         "model": settings.model.name,

@@ -25,11 +25,13 @@ from eespark.train.export import export_bundle
 from eespark.train.kinds import Kind, check_model, kind_of
 from eespark.train.loop import (
     Infer,
+    Scored,
     Step,
     class_weights,
     evaluate,
     learning_rate,
     make_infer,
+    make_scored,
     make_step,
     need_finite,
     run_epoch,
@@ -46,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 Metrics = dict[str, Any]
 AfterEpoch = Callable[[int], None]
+_LARGEST_BUFFER = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class _Run:
     optimizer: Any
     step: Step
     infer: Infer
+    scored: Scored
     feed: _Feed
     validation: Arrays
     started: float
@@ -115,7 +119,7 @@ def fit(
             metrics: Metrics = {"history": state.history, "best_epoch": state.best_epoch, "stopped_by": state.stopped}
             metrics["weights_sha256"] = weights_digest(run.model)
             if backend.rank == 0:
-                metrics |= export_bundle(settings, manifest, training_set_url, bundle_url, run.model, run.infer, state)
+                metrics |= export_bundle(settings, manifest, training_set_url, bundle_url, run.model, (run.infer, run.scored), state)
                 remove_tree(checkpoint_url(bundle_url).rsplit("/", 1)[0])
         except BaseException:
             tracker.end("FAILED")
@@ -181,7 +185,8 @@ def _prepare(settings: FitSettings, manifest: dict[str, Any], url: str, backend:
     if backend.rank == 0:
         size = model.count_params()
         logger.info("%s with %d weights: %d steps of %d x %d rows an epoch", settings.model.name, size, steps, backend.size, batch)
-    return _Run(settings, manifest, backend, model, optimizer, step, infer, feed, validation, time.monotonic())
+    scored = make_scored(model, kind, infer)
+    return _Run(settings, manifest, backend, model, optimizer, step, infer, scored, feed, validation, time.monotonic())
 
 
 def _start_state(run: _Run, url: str) -> State:
@@ -211,7 +216,8 @@ def _one_epoch(run: _Run, state: State) -> None:
     loss = float(backend.total(np.asarray([loss / backend.size]))[0])
     need_finite(loss, state.epoch + 1, settings)
     trained = time.monotonic()
-    matrix, validation_loss = evaluate(run.infer, run.validation, backend)
+    _share_moving_means(run)
+    matrix, validation_loss = evaluate(run.scored, run.validation, backend)
     score, now = macro_f1(matrix), time.monotonic()
     state.epoch += 1
     state.weights, state.optimizer = run.model.get_weights(), [one.numpy() for one in run.optimizer.variables]
@@ -225,6 +231,16 @@ def _one_epoch(run: _Run, state: State) -> None:
     _judge(run, state, score)
 
 
+def _share_moving_means(run: _Run) -> None:
+    """Give all ranks the mean of what their normalisations saw: they evaluate the same network, and what is saved is that one."""
+    if run.backend.size == 1:
+        return
+    for layer in run.model.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            for variable in (layer.moving_mean, layer.moving_variance):
+                variable.assign(run.backend.total(variable.numpy().astype(np.float64)) / run.backend.size)
+
+
 def _batches(run: _Run, epoch: int) -> Generator[Batch, None, None]:
     """The epoch's batches of this rank; all chance in them and in dropout follows from seed, epoch and rank."""
     feed, seed = run.feed, run.settings.seed
@@ -235,7 +251,8 @@ def _batches(run: _Run, epoch: int) -> Generator[Batch, None, None]:
     folder, shard, shards = feed.shard
     with closing(petastorm_chunks(folder, feed.shape, shard, shards, epoch_seed(seed, epoch))) as chunks:
         balanced = run.settings.sampling == "balanced"
-        batches = shuffled_batches(chunks, feed.batch, run.settings.shuffle_rows, rng, balanced=balanced)
+        buffered = min(run.settings.shuffle_rows, _LARGEST_BUFFER // feed.shape.row_bytes)
+        batches = shuffled_batches(chunks, feed.batch, buffered, rng, balanced=balanced)
         yield from train_batches(batches, feed.kind, run.settings, feed.weights, rng)
 
 

@@ -19,12 +19,13 @@ import tensorflow as tf
 from eespark.errors import ManifestError
 from eespark.kernels.sar import FLOOR_DB
 from eespark.train.models import StatelessDropout
+from eespark.train.segmenter import OUTPUT_STRIDE, reach_of, segmenter_body
 from eespark.train.settings import ImageModelSettings
 from eespark.train.vgg_weights import load_imagenet
 
 _BLOCKS: Final = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Filters and convolutions of VGG-16's blocks (Simonyan and Zisserman 2015, arXiv:1409.1556, table 1, column D)."""
-DENSE: Final = frozenset({"vgg16_nopool"})
+DENSE: Final = frozenset({"vgg16_nopool", "ice_segmenter"})
 """Networks that say something of every look."""
 
 
@@ -70,6 +71,8 @@ def decibels_of(manifest: Mapping[str, Any]) -> Decibels:
 def build_image_model(settings: ImageModelSettings, decibels: Decibels, size: int, classes: int) -> Any:
     """The classifier, with new weights by TensorFlow's global seed, or with those of a file in its first layers.
 
+    Features of a dense network are those of its cells, `output_stride` looks wide.
+
     Args:
         settings: Architecture and sizes.
         decibels: Normalisation by band.
@@ -90,6 +93,8 @@ def build_image_model(settings: ImageModelSettings, decibels: Decibels, size: in
     if settings.name in DENSE:
         features = tf.keras.layers.Conv2D(settings.features, 1, activation="relu", name="features")(values)
         logits = tf.keras.layers.Conv2D(classes, 1, name="logits")(StatelessDropout(settings.dropout)(features))
+        if output_stride(settings.name) > 1:
+            logits = tf.keras.layers.UpSampling2D(output_stride(settings.name), interpolation="bilinear", name="looks")(logits)
     else:
         features = tf.keras.layers.Dense(settings.features, activation="relu", name="features")(tf.keras.layers.Flatten()(values))
         logits = tf.keras.layers.Dense(classes, name="logits")(StatelessDropout(settings.dropout)(features))
@@ -99,14 +104,21 @@ def build_image_model(settings: ImageModelSettings, decibels: Decibels, size: in
     return model
 
 
-def receptive_looks(name: str, size: int) -> int:
+def receptive_looks(settings: ImageModelSettings, size: int) -> int:
     """Side (looks) of what one output of a network sees: the patch, or of a dense one what its convolutions reach."""
-    return 1 + 2 * sum(number for _, number in _BLOCKS) if name in DENSE else size
+    if settings.name == "ice_segmenter":
+        return reach_of(settings.rates)
+    return 1 + 2 * sum(number for _, number in _BLOCKS) if settings.name in DENSE else size
+
+
+def output_stride(name: str) -> int:
+    """Looks of the side of what a network decides on as a whole; what it is given has sides of a multiple."""
+    return OUTPUT_STRIDE if name == "ice_segmenter" else 1
 
 
 def pools_of(name: str, size: int) -> int:
     """How many poolings a network has at patches of a size: as many as leave a look, and no more than are published."""
-    published = {"ice_cnn": 3, "vgg16_nopool": 0}.get(name, len(_BLOCKS))
+    published = {"ice_cnn": 3, "vgg16_nopool": 0, "ice_segmenter": 1}.get(name, len(_BLOCKS))
     return min(published, int(math.log2(size)))
 
 
@@ -156,4 +168,5 @@ MODELS: dict[str, Callable[[ImageModelSettings, Any, int], Any]] = {
     "vgg16_scratch": _vgg16,
     "vgg16_transfer": _vgg16,
     "vgg16_nopool": _vgg16,
+    "ice_segmenter": lambda settings, values, _: segmenter_body(values, settings.width, settings.rates),
 }

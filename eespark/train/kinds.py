@@ -13,7 +13,8 @@ from eespark.kernels.packing import pack_dates
 from eespark.manifest import inputs_of
 from eespark.train.augment import Batch, augment
 from eespark.train.augment_sar import augment_patches
-from eespark.train.image_models import build_image_model, decibels_of
+from eespark.train.data import Shape, shape_of
+from eespark.train.image_models import DENSE, build_image_model, decibels_of, output_stride
 from eespark.train.models import build_model, scaling_of
 from eespark.train.settings import FitSettings, ImageModelSettings, ModelSettings
 
@@ -25,12 +26,14 @@ class Kind:
     """How rows of a training set become a network's inputs.
 
     Attributes:
+        shape: Of a row.
         inputs: Names of the inputs, which are columns of the set too.
         pack: Inputs as they were read -> as the network likes them best.
         augment: A batch with the changes that the settings ask for.
         build: The model with new weights.
     """
 
+    shape: Shape
     inputs: tuple[str, ...]
     pack: Callable[[Inputs], dict[str, Any]]
     augment: Callable[[Batch, FitSettings, np.random.Generator], Batch]
@@ -47,7 +50,7 @@ def kind_of(manifest: Mapping[str, Any]) -> Kind:
 
 
 def check_model(settings: FitSettings, manifest: Mapping[str, Any]) -> None:
-    """Check that the model is one of this kind of inputs.
+    """Check that the model is one of this kind of inputs and labels.
 
     Raises:
         SettingsError: It is not.
@@ -56,6 +59,13 @@ def check_model(settings: FitSettings, manifest: Mapping[str, Any]) -> None:
     if not isinstance(settings.model, wanted):
         names = wanted.model_json_schema()["properties"]["name"]["enum"]
         raise SettingsError(f"needed a model of {kind} ({', '.join(names)}), found {settings.model.name}; set fit.model, or another set")
+    if kind != "patches":
+        return
+    name, size = settings.model.name, int(manifest["size"])
+    if shape_of(manifest).look_labels and name not in DENSE:
+        raise SettingsError(f"needed a dense model ({', '.join(sorted(DENSE))}) for a set labelled by look, found {name}; set fit.model")
+    if size % output_stride(name):
+        raise SettingsError(f"needed patches whose side is a multiple of {output_stride(name)} looks for {name}, found {size}; cut others")
 
 
 def _series(manifest: Mapping[str, Any]) -> Kind:
@@ -72,7 +82,7 @@ def _series(manifest: Mapping[str, Any]) -> Kind:
         assert isinstance(settings.model, ModelSettings), "check_model comes first"
         return build_model(settings.model, scaling, classes)
 
-    return Kind(("reflectance", "valid", "day"), pack, change, build)
+    return Kind(shape_of(manifest), ("reflectance", "valid", "day"), pack, change, build)
 
 
 def _patches(manifest: Mapping[str, Any]) -> Kind:
@@ -86,4 +96,4 @@ def _patches(manifest: Mapping[str, Any]) -> Kind:
         assert isinstance(settings.model, ImageModelSettings), "check_model comes first"
         return build_image_model(settings.model, decibels, int(manifest["size"]), classes)
 
-    return Kind(("sigma", "incidence"), dict, change, build)
+    return Kind(shape_of(manifest), ("sigma", "incidence"), dict, change, build)

@@ -1,7 +1,8 @@
 """Patches as others exchange them: one NumPy file and one CSV file a part, out of a training set and into one.
 
 `train.npy` is (n, size, size, bands + 1) float32: sigma nought of each band, then the incidence angle in degrees; `train.csv` has a line a
-patch, in its order, with the class and, where known, scene, place and polygon; `classes.csv` names the classes.
+patch, in its order, with the class and, where known, scene, place and polygon; `classes.csv` names the classes. Sets that are labelled by
+look have `train_classes.npy` too, (n, size, size) uint8, 255 where there is no class; what has no value is NaN.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from eespark import __version__
 from eespark.errors import FormatError, ManifestError, MissingError
 from eespark.io.parquet_sets import finish_part
 from eespark.io.storage import join_url, local_path, publish_folder, read_manifest, remove_tree, write_manifest
+from eespark.io.tiles import NO_CLASS
 from eespark.job import JobSettings
 from eespark.kernels.backscatter import Moments, add_moments, moments_by_class, statistics_of
 from eespark.kernels.sampling import hash_text
@@ -37,6 +39,7 @@ logger = logging.getLogger(__name__)
 Unit = Literal["linear", "db"]
 _TOLD: Final = ("sample_id", "class_id", "product_id", "season", "row", "col", "x", "y", "label_id")
 _PARTS: Final = ("train", "validation", "test", "unseen")
+_CLASSES: Final = "_classes"
 
 
 class ExportPatchesSettings(JobSettings):
@@ -95,20 +98,27 @@ def _export_part(settings: ExportPatchesSettings, manifest: dict[str, Any], part
     size, bands = int(manifest["size"]), len(manifest["bands"])
     file = folder / f"{part}.npy"
     array: Any = np.lib.format.open_memmap(file, "w+", np.float32, (count, size, size, bands + 1))  # type: ignore[no-untyped-call]
+    by_look: Any = None
+    if shape.look_labels:
+        by_look = np.lib.format.open_memmap(folder / f"{part}{_CLASSES}.npy", "w+", np.uint8, (count, size, size))  # type: ignore[no-untyped-call]
     # Sets that were imported know less of their patches.
     told = [name for name in _TOLD if name in part_columns(settings.training_set, part)]
     first = 0
     with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(told)
-        for table in row_groups(settings.training_set, part, ("sigma", "incidence", *told)):
+        for table in row_groups(settings.training_set, part, (*shape.arrays, *told)):
             arrays = table_to_arrays(table, shape, f"{settings.training_set}/{part}")
             rows = slice(first, first + table.num_rows)
             array[rows, ..., :bands] = decibels(arrays["sigma"]) if settings.unit == "db" else arrays["sigma"]
             array[rows, ..., bands] = arrays["incidence"][:, None, :]
+            if by_look is not None:
+                by_look[rows] = arrays["classes"]
             writer.writerows(zip(*(arrays[name].tolist() for name in told), strict=True))
             first = rows.stop
-    array.flush()
+    for file_map in (array, by_look):
+        if file_map is not None:
+            file_map.flush()
     return first
 
 
@@ -129,22 +139,23 @@ def import_patches(settings: ImportPatchesSettings) -> dict[str, Any]:
     parts, sizes = {}, set()
     for part, name in present.items():
         array, table = _read_files(folder / name, settings)
-        sizes.add(array.shape[1])
+        by_look = _read_classes(folder / f"{name}{_CLASSES}.npy", array, settings)
+        sizes.add((array.shape[1], by_look is not None))
         target = Path(local_path(join_url(building, part)))
         target.mkdir(parents=True)
-        for number, (rows, arrays) in enumerate(_chunks(array, table, settings)):
+        for number, (rows, arrays) in enumerate(_chunks(array, by_look, table, settings)):
             pq.write_table(rows, target / f"part-{number:05d}.parquet")
             if part == "train":
                 add_moments(sums, moments_by_class(arrays["sigma"], arrays["incidence"], arrays["class_id"]))
-        counted = table["class_id"].value_counts().sort_index()
-        parts[part] = {
-            "rows": len(table),
-            "rows_by_class": {str(c): int(n) for c, n in counted.items()},
-            **finish_part(join_url(building, part)),
-        }
+        parts[part] = {"rows": len(table), "rows_by_class": _counted(table["class_id"].to_numpy()), **finish_part(join_url(building, part))}
+        if by_look is not None:
+            parts[part]["looks_by_class"] = _counted(by_look[by_look != NO_CLASS])
+    sums.pop(NO_CLASS, None)
     if len(sizes) != 1:
-        raise FormatError(f"needed patches of one size in all parts, found {sorted(sizes)}")
-    write_manifest(building, build_manifest("training_set", _content(settings, parts, sums, sizes.pop()), __version__))
+        raise FormatError(f"needed patches of one size in all parts, labelled alike, found (size, by look) {sorted(sizes)}")
+    ((size, looked),) = sizes
+    content = _content(settings, parts, sums, size) | {"labels": "looks" if looked else "rows"}
+    write_manifest(building, build_manifest("training_set", content, __version__))
     publish_folder(building, settings.training_set)
     return {"rows": {part: told["rows"] for part, told in parts.items()}, "training_set": settings.training_set}
 
@@ -172,12 +183,38 @@ def _read_files(stem: Path, settings: ImportPatchesSettings) -> tuple[npt.NDArra
     return array, table.assign(class_id=table[settings.class_column].astype(np.int32))
 
 
-def _chunks(array: npt.NDArray[Any], table: pd.DataFrame, settings: ImportPatchesSettings) -> Iterator[tuple[pa.Table, dict[str, Any]]]:
+def _read_classes(file: Path, array: npt.NDArray[Any], settings: ImportPatchesSettings) -> npt.NDArray[np.uint8] | None:
+    """(n, size, size) classes of looks; None where there is no such file.
+
+    Raises:
+        FormatError: An array of another shape, or classes that are not in the legend.
+    """
+    if not file.is_file():
+        return None
+    try:
+        classes = np.load(file, allow_pickle=False)
+    except ValueError as error:
+        raise FormatError(f"{file}: needed an array of numbers, found something else ({error})") from error
+    known = [*(one.class_id for one in load_legend(settings.legend).classes), NO_CLASS]
+    if classes.dtype != np.uint8 or classes.shape != array.shape[:3] or not np.isin(classes, known).all():
+        raise FormatError(f"{file}: needed uint8 {array.shape[:3]} of {sorted(known)}, found {classes.dtype} {classes.shape}; set legend")
+    return np.asarray(classes)
+
+
+def _counted(class_id: npt.NDArray[Any]) -> dict[str, int]:
+    found, counts = np.unique(class_id, return_counts=True)
+    return {str(one): int(n) for one, n in zip(found, counts, strict=True)}
+
+
+def _chunks(
+    array: npt.NDArray[Any], by_look: npt.NDArray[np.uint8] | None, table: pd.DataFrame, settings: ImportPatchesSettings
+) -> Iterator[tuple[pa.Table, dict[str, Any]]]:
     """Row groups as tables, with their arrays."""
     for first in range(0, len(array), settings.rows_per_group):
         rows = slice(first, first + settings.rows_per_group)
         values = np.asarray(array[rows], np.float32)
-        if not np.isfinite(values).all():
+        labelled = np.s_[:] if by_look is None else by_look[rows] != NO_CLASS
+        if not np.isfinite(values[labelled]).all() or not np.isfinite(values[..., -1]).all():
             raise FormatError(f"needed finite numbers in all patches, found others in rows {first} to {first + len(values)}")
         sigma, incidence = values[..., :-1], values[..., -1].mean(axis=1)
         sigma = np.ascontiguousarray(10 ** (sigma / 10) if settings.unit == "db" else sigma, "<f4")
@@ -196,7 +233,10 @@ def _chunks(array: npt.NDArray[Any], table: pd.DataFrame, settings: ImportPatche
             "incidence": pa.array(list(incidence), pa.list_(pa.float32())),
             "sigma": pa.array([one.tobytes() for one in sigma], pa.binary()),
         }
-        yield pa.table(columns), {"sigma": sigma, "incidence": incidence, "class_id": own["class_id"].to_numpy()}
+        if by_look is not None:
+            columns["classes"] = pa.array([one.tobytes() for one in by_look[rows]], pa.binary())
+        class_id = own["class_id"].to_numpy() if by_look is None else by_look[rows]
+        yield pa.table(columns), {"sigma": sigma, "incidence": incidence, "class_id": class_id}
 
 
 def _content(settings: ImportPatchesSettings, parts: dict[str, Any], sums: dict[int, Moments], size: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from eespark.job import JobSettings
 from eespark.settings import Settings, Share, Url
 
 Architecture = Literal["lstm", "bilstm", "cnn1d", "transformer"]
-ImageArchitecture = Literal["ice_cnn", "vgg16_scratch", "vgg16_transfer", "vgg16_nopool"]
+ImageArchitecture = Literal["ice_cnn", "vgg16_scratch", "vgg16_transfer", "vgg16_nopool", "ice_segmenter"]
 
 
 class ModelSettings(Settings):
@@ -35,7 +35,7 @@ class ModelSettings(Settings):
 class ImageModelSettings(Settings):
     """Architecture and size of a classifier of patches."""
 
-    name: Annotated[ImageArchitecture, Field(description="ice_cnn, vgg16_scratch, vgg16_transfer or vgg16_nopool")]
+    name: Annotated[ImageArchitecture, Field(description="ice_cnn, vgg16_scratch, vgg16_transfer, vgg16_nopool or ice_segmenter")]
     width: Annotated[float, Field(gt=0.0, le=1.0, description="share of the published number of filters in each layer")] = 1.0
     features: Annotated[int, Field(ge=1, le=4096, description="width of the layer before the logits, used for novelty")] = 64
     dropout: Annotated[float, Field(ge=0.0, lt=1.0, description="share of activations dropped before the dense layers in training")] = 0.3
@@ -49,6 +49,11 @@ class ImageModelSettings(Settings):
         Literal["mean", "filters"],
         Field(description="how channels meet the first filters of the file: their mean over R, G, B, or R, G, B as they stand"),
     ] = "mean"
+
+    rates: Annotated[
+        list[Annotated[int, Field(ge=1, le=64)]],
+        Field(min_length=1, max_length=8, description="ice_segmenter: dilations of its pyramid, cells of 8 looks"),
+    ] = [6, 12, 18]
 
     @model_validator(mode="after")
     def _check_transfer(self) -> ImageModelSettings:
@@ -93,7 +98,10 @@ class FitSettings(Settings):
     augment_sar: Annotated[SarAugmentSettings, Field(description="changes of patches")] = SarAugmentSettings()
     epochs: Annotated[int, Field(ge=1, description="most epochs")] = 50
     batch: Annotated[int, Field(ge=1, description="series or patches a step and process")] = 128
-    shuffle_rows: Annotated[int, Field(ge=0, description="series or patches kept in the shuffle buffer of a process")] = 8192
+    shuffle_rows: Annotated[
+        int,
+        Field(ge=0, description="series or patches kept in a process to shuffle; fewer where they would take more than 1 GiB"),
+    ] = 8192
     sampling: Annotated[
         Literal["as_is", "balanced"], Field(description="balanced: draw with replacement, each class of the buffer as likely as the others")
     ] = "as_is"

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from eespark.errors import LeakError, MissingError
 from eespark.io.storage import read_manifest
@@ -41,7 +42,7 @@ def _patches(spark: SparkSession, seed: int = 0, scenes: int = 8, polygons: int 
                 rows.append((len(rows), label, f"S1A_{number}", day, *at, fast, int(rng.integers(0, 3))))
     columns = ["sample_id", "label_root", "product_id", "sensing_time", "x", "y", "fast", "class_id"]
     frame = spark.createDataFrame(pd.DataFrame(rows, columns=columns))
-    return frame.withColumn("season", season_column(9))
+    return frame.withColumn("season", season_column(9)).withColumn("label_roots", F.lit(None).cast("array<string>"))
 
 
 def _close_pairs(kept: pd.DataFrame, rule: SplitRule) -> int:
@@ -103,6 +104,7 @@ def test_that_the_nearest_of_two_parts_leaves_the_one_that_is_learnt_from(spark:
     rows = [(1, "a", "s", day, 0.0, 0.0, False, 0), (2, "b", "t", day, 500.0, 0.0, False, 0), (3, "c", "u", day, 5_000.0, 0.0, False, 0)]
     columns = ["sample_id", "label_root", "product_id", "sensing_time", "x", "y", "fast", "class_id"]
     frame = spark.createDataFrame(pd.DataFrame(rows, columns=columns)).withColumn("season", season_column(9))
+    frame = frame.withColumn("label_roots", F.lit(None).cast("array<string>"))
     parted = frame.join(spark.createDataFrame([(1, "train"), (2, "test"), (3, "train")], ["sample_id", "split"]), "sample_id")
     assert sorted(row["sample_id"] for row in drop_leaks(parted, RULE).collect()) == [2, 3]
     with pytest.raises(LeakError, match=r"test-train only 500.0 m apart"):
@@ -188,7 +190,7 @@ def test_that_patches_of_scenes_that_are_no_longer_current_stay_out(cut: Ice, tm
 
 
 def test_that_patches_of_two_sizes_or_none_are_refused(cut: Ice, tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="needed patches of nobody@1 of one size"):
+    with pytest.raises(MissingError, match="needed patches of nobody@1 with a class, of one size"):
         build_patch_set(cut.spark, _settings(cut, tmp_path, patch_set="nobody@1"))
     with pytest.raises(MissingError, match="of the training part"):
         build_patch_set(cut.spark, _settings(cut, tmp_path, unseen_scenes=["S1"]))

@@ -15,8 +15,10 @@ import shapely
 from eespark.errors import TooManyFailuresError
 from eespark.polar_geometry import POLAR_CRS, to_polar
 from eespark.schema import PRODUCTS
-from eespark.schema_polar import ICE_LABELS
-from eespark.spark.ice_labels import carry_fast, import_ice_labels, match_scenes, scene_outlines
+from eespark.schema_polar import ICE_LABELS, PATCHES
+from eespark.spark.ice_labels import import_ice_labels
+from eespark.spark.ice_scenes import carry_fast, match_scenes, scene_outlines
+from eespark.spark.patches import extract_patches
 from eespark.spark.tables import open_table, table_schema
 from eespark.synthetic.polar.labels import file_name
 from tests.ice.chain import Ice
@@ -145,7 +147,7 @@ def test_that_outlines_meet_at_the_ends_of_the_map(ice: Ice, footprint: Any, pol
         for name, one in (("here", shape), ("elsewhere", far))
     ]  # fmt: skip
     labels = spark.createDataFrame([tuple(one[name] for name in ICE_LABELS.names) for one in rows], table_schema(ICE_LABELS))
-    found = match_scenes(labels, scene_outlines(products, POLAR_CRS), ice.importing()).toPandas().set_index("label_id")
+    found = match_scenes(labels, scene_outlines(products, POLAR_CRS), ice.importing().sources, 0.05).toPandas().set_index("label_id")
     assert found["scene"].to_dict() == {"here": "S1X", "elsewhere": None}
     assert found.loc["elsewhere", "reason"] == "no_scene"
     assert np.isfinite(found["area_m2"]).all()
@@ -177,3 +179,68 @@ def test_that_files_of_other_coordinates_meet_and_odd_polygons_are_told(ice: Ice
     shapes = shapely.from_wkb(same["geometry"].to_numpy())
     assert all(shapely.hausdorff_distance(shapes[0], other) < 0.5 for other in shapes)
     assert same["area_m2"].to_numpy() == pytest.approx([9e6] * 3, rel=1e-4)
+
+
+def test_that_a_chart_of_a_region_goes_to_every_scene_of_its_days(ice: Ice, tmp_path: Path) -> None:
+    first, second = ice.scenes[0], ice.scenes[1]
+    grounds = {}
+    for row in ice.table("products").where("status = 'current'").collect():
+        (grounds[row["product_id"]],) = to_polar([shapely.from_wkb(bytes(row["footprint"]))], "EPSG:4326")
+    middle = grounds[first.product_id].centroid
+    west = shapely.box(middle.x - 200_000, middle.y - 200_000, middle.x, middle.y + 200_000)
+    east = shapely.box(middle.x, middle.y - 200_000, middle.x + 200_000, middle.y + 200_000)
+    far = shapely.transform(west, lambda points: points + 900_000)
+    codes = {"CT": [92, 92, 92], "SA": [86, 95, 86], "FA": [99, 8, 99], "poly_type": ["I", "I", "I"]}
+    geopandas.GeoDataFrame(codes, geometry=[west, east, far], crs=3413).to_file(tmp_path / "chart.gpkg")
+    between = first.first + (second.first - first.first) / 2
+    source = {"name": "national", "url": str(tmp_path / "chart.gpkg"), "kind": "sigrid", "whole_chart": True}
+    source |= {"valid_time": between.isoformat(), "max_gap_s": 7 * 86_400}
+    summary = import_ice_labels(ice.spark, ice.importing(labels=str(tmp_path / "labels"), sources=[source]))
+    found = open_table(ice.spark, str(tmp_path / "labels"), ICE_LABELS).toPandas()
+    pieces = found[found["usable"]]
+    assert set(pieces["scene"]) == {first.product_id, second.product_id}
+    assert summary["cut_to_scenes"] == len(pieces) == 4
+    assert summary["carried"] == 0
+    assert found.loc[~found["usable"], ["label_id", "reason"]].to_numpy().tolist() == [["national:chart.gpkg:#3", "no_scene"]]
+    for row in pieces.itertuples():
+        whole = {"national:chart.gpkg:#1": west, "national:chart.gpkg:#2": east}[row.carried_from]
+        expected = whole.intersection(grounds[row.scene])
+        assert shapely.symmetric_difference(shapely.from_wkb(row.geometry), expected).area < 1e-6 * expected.area
+        assert row.label_id == f"{row.carried_from}@{row.scene}"
+        assert row.fast == (whole is east)
+
+
+def test_that_labels_of_tiles_lie_where_the_tiles_lie(ice: Ice, tmp_path: Path) -> None:
+    scene = ice.scenes[0].product_id
+    lines = [
+        (f"{scene}.SAFE", 0, 1, "old_ice"),
+        (scene, 1, 1, "water"),
+        (scene, 2, 1, "rocks"),
+        (scene, 3, 0, "water"),
+        ("S1A_no", 0, 0, "water"),
+    ]
+    text = "\n".join(["scene,row,col,label", *(",".join(map(str, line)) for line in lines)])
+    (tmp_path / "tiles.csv").write_text(text + "\n")
+    source = {"name": "dlr", "url": str(tmp_path / "tiles.csv"), "kind": "grid", "class_column": "label", "grid_px": 96}
+    source |= {"legend": "seaice_dlr"}
+    import_ice_labels(ice.spark, ice.importing(labels=str(tmp_path / "labels"), sources=[source]))
+    found = open_table(ice.spark, str(tmp_path / "labels"), ICE_LABELS).toPandas().set_index("source_key").sort_index()
+    assert found["reason"].tolist() == [None, None, "unknown_code", "invalid", "no_scene"]
+    assert found["class_id"].tolist()[:2] == [4, 0]
+    # Patches of that size on that grid lie in their tiles, and nowhere else.
+    told = {"labels": str(tmp_path / "labels"), "patches": str(tmp_path / "patches"), "extractions": str(tmp_path / "extractions")}
+    extract_patches(ice.spark, ice.cutting(**told, sources=["dlr"], size=94, stride=1, patch_set="dlr@1"))
+    patches = open_table(ice.spark, told["patches"], PATCHES).toPandas()
+    corners = patches.groupby("class_id")[["row", "col"]].agg(["min", "max"])
+    assert corners.loc[4].tolist() == pytest.approx([0, 2, 96, 98], abs=1)
+    assert corners.loc[0].tolist() == pytest.approx([96, 98, 96, 98], abs=1)
+
+
+def test_that_a_file_of_tiles_without_its_columns_is_told(ice: Ice, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("scene,row,class\nx,1,2\n")
+    (tmp_path / "two.csv").write_text("scene,row,col,class\nx,1,b,2\n")
+    source = {"name": "dlr", "url": str(tmp_path), "kind": "grid", "legend": "seaice_dlr"}
+    summary = import_ice_labels(ice.spark, ice.importing(labels=str(tmp_path / "labels"), sources=[source], max_failed_share=1.0))
+    reasons = sorted(summary["failed_files"].values())
+    assert "needed whole numbers in row and col, found '1' and 'b'" in reasons[0]
+    assert "needed the columns scene, row, col, class, found scene, row, class" in reasons[1]

@@ -119,7 +119,7 @@ def _dense_logits(sigma: np.ndarray, incidence: np.ndarray) -> tuple[np.ndarray,
 
 @pytest.mark.parametrize("strip", [4, 17, 100])
 def test_that_strips_and_blocks_of_a_dense_network_show_no_seams(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eespark.predict_ice._BLOCK", 10)
+    monkeypatch.setattr("eespark.predict_ice._LEAST_BLOCK", 10)
     scene, plan = Scene(), Plan(1, 5, 1, True, ("HH", "HV"))
     rows = SHAPE[0]
     parts = [

@@ -55,6 +55,41 @@ def make_patch_set(folder: Path, seed: int = 0, groups: int = 6, rows_per_group:
     return folder
 
 
+def make_crop_set(folder: Path, seed: int = 0, size: int = 16, rows_per_group: int = 16) -> Path:
+    """A set labelled by look: the left of each crop is of one class, the right of another, and where they meet nothing is known."""
+    rng, parts, sums = np.random.default_rng(seed), {}, {}
+    for part, groups in (("train", 6), ("validation", 1), ("test", 1)):
+        (folder / part).mkdir(parents=True)
+        by_class: dict[str, int] = {}
+        for number in range(groups):
+            left, right = (make_patches(rng, rows_per_group, size) for _ in range(2))
+            edge = rng.integers(4, size - 4, rows_per_group)[:, None, None]
+            place = np.broadcast_to(np.arange(size)[None, None, :], (rows_per_group, size, size))
+            classes = np.where(place < edge, left["class_id"][:, None, None], right["class_id"][:, None, None])
+            classes = np.where(np.abs(place - edge) < 1, 255, classes).astype(np.uint8)
+            arrays = {**left, "sigma": np.where((place < edge)[..., None], left["sigma"], right["sigma"])}
+            known = [np.bincount(one[one < 255], minlength=6) for one in classes]
+            arrays["class_id"] = np.array([one.argmax() for one in known], np.int32)
+            table = _table(rng, arrays, number).append_column("classes", pa.array([one.tobytes() for one in classes], pa.binary()))
+            pq.write_table(table, folder / part / f"part-{number:05d}.parquet")
+            for one in np.unique(classes[classes < 255]):
+                mine = classes == one
+                by_class[str(one)] = by_class.get(str(one), 0) + int(mine.sum())
+                if part == "train":
+                    angle = np.broadcast_to(arrays["incidence"][:, None, :], classes.shape)
+                    found = moments_of(arrays["sigma"][mine], angle[mine])
+                    sums[one] = sums[one] + found if one in sums else found
+        rows = {"rows": groups * rows_per_group, "rows_by_class": {}}
+        parts[part] = {**rows, "looks_by_class": by_class, **finish_part(str(folder / part))}
+    content = {
+        "sample_set": "fake@1", "legend": "seaice_uit@1", "classes": list(CLASSES), "bands": ["HH", "HV"], "size": size, "looks": 2,
+        "inputs": "patches", "labels": "looks", "statistics": statistics_of([sums[one] for one in sorted(sums)]), "parts": parts,
+        "settings": {}, "tables": {},
+    }  # fmt: skip
+    write_manifest(str(folder), build_manifest("training_set", content, __version__))
+    return folder
+
+
 def _table(rng: np.random.Generator, arrays: dict[str, np.ndarray], number: int) -> pa.Table:
     rows = len(arrays["class_id"])
     scenes = [f"S1A_EW_GRDM_1SDH_2018011{k}T081420" for k in rng.integers(0, 4, rows)]

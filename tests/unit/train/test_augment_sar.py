@@ -40,12 +40,29 @@ def test_that_the_same_generator_gives_the_same_batch_and_leaves_its_input() -> 
 
 
 def test_that_only_the_order_of_lines_is_turned() -> None:
-    sigma = _batch(200).inputs["sigma"]
-    found = flip_lines(sigma, np.random.default_rng(0))
+    batch = _batch(200)
+    sigma, told = batch.inputs["sigma"], flip_lines(batch, np.random.default_rng(0))
+    found = told.inputs["sigma"]
+    np.testing.assert_array_equal(told.target, batch.target)
     turned = (found == sigma[:, ::-1]).all(axis=(1, 2, 3))
     same = (found == sigma).all(axis=(1, 2, 3))
     assert (turned ^ same).all()
     assert 70 < turned.sum() < 130
+
+
+def test_that_labels_of_looks_turn_with_the_looks() -> None:
+    batch, rng = _batch(50), np.random.default_rng(1)
+    label = rng.integers(0, 3, batch.inputs["sigma"].shape[:3])
+    by_look = Batch(batch.inputs, np.eye(3, dtype=np.float32)[label], label.astype(np.float32))
+    told = flip_lines(by_look, np.random.default_rng(0))
+    turned = (told.inputs["sigma"] == batch.inputs["sigma"][:, ::-1]).all(axis=(1, 2, 3))
+    assert 15 < turned.sum() < 35
+    expected = np.where(turned[:, None, None], label[:, ::-1], label)
+    np.testing.assert_array_equal(told.target.argmax(axis=-1), expected)
+    np.testing.assert_array_equal(told.weight, expected)
+    mixed = mix_patches(by_look, 1.0, np.random.default_rng(2))
+    np.testing.assert_allclose(mixed.target.sum(axis=-1), 1, atol=1e-5)
+    assert mixed.weight.shape == label.shape
 
 
 def test_that_power_falls_by_the_slope_when_the_angle_is_moved() -> None:

@@ -13,7 +13,7 @@ from eespark.errors import FormatError, MissingError
 from eespark.io.storage import read_manifest
 from eespark.train.data import read_part, shape_of
 from eespark.train.patch_exchange import ExportPatchesSettings, ImportPatchesSettings, export_patches, import_patches
-from tests.unit.train.patch_sets import SIZE, make_patch_set
+from tests.unit.train.patch_sets import SIZE, make_crop_set, make_patch_set
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,26 @@ def test_that_what_goes_out_comes_in_again(patch_set: Path, tmp_path: Path, unit
     np.testing.assert_allclose(after["sigma"], np.maximum(before["sigma"], 1e-4) if unit == "db" else before["sigma"], rtol=1e-4)
     np.testing.assert_allclose(after["incidence"], before["incidence"], rtol=1e-6)
     np.testing.assert_array_equal(after["label"], before["label"])
+
+
+def test_that_labels_of_looks_go_out_and_come_in(tmp_path: Path) -> None:
+    crops = make_crop_set(tmp_path / "crops")
+    _export(crops, tmp_path / "out", unit="linear")
+    old = read_manifest(str(crops), "training_set")
+    rows = read_part(str(crops), "test", shape_of(old))
+    classes = np.load(tmp_path / "out" / "test_classes.npy")
+    np.testing.assert_array_equal(classes, rows["classes"])
+    _import(tmp_path / "out", tmp_path / "back", unit="linear")
+    new = read_manifest(str(tmp_path / "back"), "training_set")
+    assert new["labels"] == "looks"
+    told = [{part: one["parts"][part]["looks_by_class"] for part in one["parts"]} for one in (old, new)]
+    assert told[0] == told[1]
+    for name, values in old["statistics"].items():
+        np.testing.assert_allclose(new["statistics"][name], values, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(read_part(str(tmp_path / "back"), "test", shape_of(new))["classes"], classes)
+    np.save(tmp_path / "out" / "test_classes.npy", classes[:, 1:])
+    with pytest.raises(FormatError, match=r"needed uint8 \(16, 16, 16\)"):
+        _import(tmp_path / "out", tmp_path / "again", unit="linear")
 
 
 def _files(folder: Path, array: Any, **columns: Any) -> Path:
