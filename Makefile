@@ -54,6 +54,7 @@ test: check
 lock: setup
 	$(BIN)/uv pip compile --quiet requirements/run.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/run.lock
 	$(BIN)/uv pip compile --quiet requirements/build.in --python-version 3.11 --generate-hashes --no-header -o requirements/build.lock
+	$(BIN)/uv pip compile --quiet requirements/oracle.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/oracle.lock
 	$(BIN)/uv pip compile --quiet requirements/horovod.in --no-deps --python-version 3.11 --generate-hashes --no-header -o requirements/horovod.lock
 
 clean:
