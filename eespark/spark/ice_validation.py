@@ -96,7 +96,8 @@ def _pixel_models(settings: IceValidateSettings, training: dict[str, Any], train
     classes = train["class_id"].to_numpy()
     forest = RandomForestClassifier(n_estimators=settings.forest_trees, random_state=settings.seed, n_jobs=-1, class_weight="balanced")
     forest.fit(own, classes)
-    ids = np.asarray([one["id"] for one in training["classes"]])
+    # A draw may hold none of a rare class.
+    ids = np.asarray([one["id"] for one in training["classes"] if (classes == one["id"]).any()])
     bayes = fit_slopes([moments_of(own[classes == c, :-1], own[classes == c, -1]) for c in ids])
     likelihood = bayes.log_likelihood(wanted[:, :-1], wanted[:, -1])
     shares = forest.predict_proba(wanted)

@@ -55,6 +55,10 @@ class PatchSetSettings(JobSettings):
     }  # fmt: skip
     unseen_scenes: Annotated[list[str], Field(description="scenes held out as the part unseen: product_id, or its beginning")] = []
     unseen_seasons: Annotated[list[str], Field(description="ice seasons held out as the part unseen, as 2018/19")] = []
+    scenes_of: Annotated[
+        dict[Literal["train", "validation", "test"], list[str]],
+        Field(description="part -> scenes that go into it by name, as unseen_scenes; the others are dealt by shares"),
+    ] = {}
     guard_m: Annotated[
         float, Field(gt=0, description="m; least distance of the centres of patches of two parts; a patch's diagonal or more")
     ]
@@ -82,6 +86,7 @@ def build_patch_set(spark: SparkSession, settings: PatchSetSettings) -> dict[str
     rule = SplitRule(
         settings.split_by, settings.block_m, settings.by_season, {str(part): share for part, share in settings.shares.items()},
         tuple(settings.unseen_scenes), tuple(settings.unseen_seasons), settings.guard_m, settings.guard_days, settings.seed,
+        {str(part): names for part, names in settings.scenes_of.items()},
     )  # fmt: skip
     spark.sparkContext.setJobDescription("build_patch_set: parts")
     places = patches.drop("sigma", "incidence", "classes", "cells", "digital").persist()

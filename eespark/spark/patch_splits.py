@@ -7,7 +7,8 @@ was seen. Where the pack moves, `guard_days` lets ground count as new ice after 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pandas as pd
@@ -37,6 +38,7 @@ class SplitRule:
         guard_m: Distance of centres below which patches of two parts are on the same ground.
         guard_days: Days after which the same ground shows other ice; None: never.
         seed: Of the order in which units are dealt.
+        scenes_of: Part -> scenes that go into it by name, as `unseen_scenes`.
     """
 
     by: str
@@ -48,6 +50,7 @@ class SplitRule:
     guard_m: float
     guard_days: int | None
     seed: int
+    scenes_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def season_column(start_month: int) -> Column:
@@ -73,12 +76,12 @@ def assign_parts(patches: DataFrame, rule: SplitRule) -> DataFrame:
         raise SettingsError("needed split_by block or scene for tiles, found polygon; a tile has looks of many polygons")
     roots = patches.groupBy("_whole").agg(F.avg("x").alias("_rx"), F.avg("y").alias("_ry"))
     placed = patches.join(roots, "_whole").drop("_whole").withColumn("block_x", _unit(rule)).withColumn("block_y", F.lit(0).cast("bigint"))
-    held_out = _held_out(rule)
-    counted = placed.where(~held_out).groupBy("block_x", "block_y", "class_id").agg(F.count("*").alias("n")).toPandas()
+    fixed = _fixed(rule)
+    counted = placed.where(fixed.isNull()).groupBy("block_x", "block_y", "class_id").agg(F.count("*").alias("n")).toPandas()
     units = parts_of_blocks(counted, rule.shares, rule.seed, None)
     told = patches.sparkSession.createDataFrame(pd.DataFrame(units).astype({"split": str}))
     joined = placed.join(F.broadcast(told), ["block_x", "block_y"], "left")
-    return joined.withColumn("split", F.when(held_out, F.lit("unseen")).otherwise(F.col("split"))).drop("block_x", "block_y", "_rx", "_ry")
+    return joined.withColumn("split", F.coalesce(fixed, F.col("split"))).drop("block_x", "block_y", "_rx", "_ry")
 
 
 def _unit(rule: SplitRule) -> Column:
@@ -92,8 +95,12 @@ def _unit(rule: SplitRule) -> Column:
     return F.xxhash64(F.floor(F.col("_rx") / rule.block_m), F.floor(F.col("_ry") / rule.block_m), season)
 
 
-def _held_out(rule: SplitRule) -> Column:
-    return F.col("season").isin(list(rule.unseen_seasons)) | named(rule.unseen_scenes)
+def _fixed(rule: SplitRule) -> Column:
+    """The part that a patch's scene or season is meant for by name; null where it is dealt."""
+    part = F.when(F.col("season").isin(list(rule.unseen_seasons)) | named(rule.unseen_scenes), F.lit("unseen"))
+    for name, scenes in rule.scenes_of.items():
+        part = part.when(named(scenes), F.lit(name))
+    return part
 
 
 def drop_leaks(parted: DataFrame, rule: SplitRule) -> DataFrame:

@@ -97,6 +97,12 @@ def test_that_held_out_scenes_and_seasons_are_the_part_unseen(spark: SparkSessio
     found = assign_parts(_patches(spark), rule).toPandas()
     held_out = (found["product_id"] == "S1A_1") | (found["season"] == "2018/19")
     assert (found["split"] == "unseen").equals(held_out)
+    rule = dataclasses.replace(
+        RULE, by="scene", unseen_scenes=("S1A_1",), scenes_of={"validation": ["S1A_2", "S1A_5"]}, shares={"train": 1.0}
+    )
+    parts = assign_parts(_patches(spark), rule).toPandas().groupby("product_id")["split"].agg(set).to_dict()
+    named = {"S1A_1": {"unseen"}, "S1A_2": {"validation"}, "S1A_5": {"validation"}}
+    assert parts == {f"S1A_{number}": {"train"} for number in range(8)} | named
 
 
 def test_that_the_nearest_of_two_parts_leaves_the_one_that_is_learnt_from(spark: SparkSession) -> None:
