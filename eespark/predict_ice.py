@@ -126,7 +126,9 @@ def read_window(scene: SarScene, plan: Plan, land: Geometries, window: Window) -
     return np.where(hidden[..., None], np.float32(np.nan), sigma).astype(np.float32), looks.incidence.mean(axis=0).astype(np.float32)
 
 
-def _dense(scene: SarScene, bundle: Bundle, plan: Plan, land: Geometries, cells: tuple[int, int]) -> Iterator[tuple[int, Floats]]:
+def _dense(
+    scene: SarScene, bundle: Bundle, plan: Plan, land: Geometries, cells: tuple[int, int]
+) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """First column and shares (rows, cols, classes) of blocks, each read with a halo as wide as the network reaches."""
     height, width = plan.cells(scene.shape)
     halo = plan.size // 2
@@ -137,8 +139,9 @@ def _dense(scene: SarScene, bundle: Bundle, plan: Plan, land: Geometries, cells:
         sigma, incidence = read_window(scene, plan, land, Window(top, left, bottom - top, right - left))
         logits, _ = bundle.run(*(one[None] for one in _padded(sigma, incidence, plan.align)))
         inner = np.s_[cells[0] - top : cells[0] - top + cells[1], first - left : first - left + wide]
-        shares = np.asarray(softmax(logits[0][inner], bundle.manifest["temperature"]), np.float32)
-        yield first, np.where(np.isnan(sigma[inner]).any(axis=-1)[..., None], np.float32(np.nan), shares)
+        # Not rounded to single precision: classes that are nearly alike would become equal, and the first of them win.
+        shares = softmax(logits[0][inner], bundle.manifest["temperature"])
+        yield first, np.where(np.isnan(sigma[inner]).any(axis=-1)[..., None], np.nan, shares)
 
 
 def _span(first: int, count: int, halo: int, align: int, limit: int) -> tuple[int, int]:

@@ -84,7 +84,6 @@ def patch_places(labels: npt.NDArray[np.int32], valid: Mask, size: int, stride: 
     found: list[tuple[Ints, Ints, Ints, npt.NDArray[np.float64]]] = []
     if not len(rows) or not len(cols):
         return _joined(found)
-    whole = window_sums(valid, size, rows, cols) == size * size
     for label, (top, bottom, left, right) in _boxes(labels).items():
         # A patch that is only partly covered may begin outside the polygon's box.
         near_rows = np.flatnonzero((rows > top - size) & (rows <= bottom))
@@ -93,9 +92,9 @@ def patch_places(labels: npt.NDArray[np.int32], valid: Mask, size: int, stride: 
             continue
         first, last = int(rows[near_rows[0]]), int(rows[near_rows[-1]]) + size
         west, east = int(cols[near_cols[0]]), int(cols[near_cols[-1]]) + size
-        counts = window_sums(labels[first:last, west:east] == label, size, rows[near_rows] - first, cols[near_cols] - west)
-        share = counts / size**2
-        row, col = np.nonzero((share >= purity) & whole[np.ix_(near_rows, near_cols)])
+        box, corners = np.s_[first:last, west:east], (rows[near_rows] - first, cols[near_cols] - west)
+        share = window_sums(labels[box] == label, size, *corners) / size**2
+        row, col = np.nonzero((share >= purity) & (window_sums(valid[box], size, *corners) == size * size))
         places = rows[near_rows[row]] + first_row, cols[near_cols[col]]
         found.append((*places, np.full(len(row), label, np.int64), share[row, col]))
     return _joined(found)

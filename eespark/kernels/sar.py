@@ -27,6 +27,7 @@ LEGACY_NOISE_BEFORE: Final = 2.5
 FLOOR_DB: Final = -40.0
 """Decibels of power that is less, and of zero and below."""
 _BORDER_AMPLITUDE: Final = 0.5
+_LINES_AT_ONCE: Final = 32
 
 
 @dataclass(frozen=True)
@@ -156,31 +157,47 @@ def table_window(table: LookUpTable, window: Window) -> Power:
 
 def noise_window(noise: Noise, window: Window) -> Power:
     """(rows, cols) noise power in units of DN^2."""
+    power = np.zeros((window.rows, window.cols), np.float32)
+    for rows, cols, weights, along in _noise_terms(noise, window):
+        power[rows, cols] = weights @ along
+    return power
+
+
+def _noise_terms(noise: Noise, window: Window) -> list[tuple[slice, slice, Power, Power]]:
+    """Rows and columns of a window with (rows, m) and (m, cols) whose product is the noise there; each pixel is in one of them."""
     wanted, weights = node_weights(noise.in_range.lines, window.lines)
-    along = _at_samples(noise.in_range, wanted, window.samples)
-    if not noise.in_azimuth:
-        return _blend(weights, along)
-    power = np.empty((window.rows, window.cols), np.float32)
-    covered = 0
+    along = _at_samples(noise.in_range, wanted, window.samples).astype(np.float32)
+    terms = []
+    told = np.zeros((window.rows, window.cols), bool) if _has_gaps(noise, window) else None
     for block in noise.in_azimuth:
         rows, cols = _shared(block.window, window)
         if rows.start >= rows.stop or cols.start >= cols.stop:
             continue
         factors = np.interp(window.lines[rows], block.lines, block.values)
-        power[rows, cols] = _blend(weights[rows] * factors[:, None], along[:, cols])
-        covered += (rows.stop - rows.start) * (cols.stop - cols.start)
-    if covered != window.rows * window.cols:
-        return _with_gaps(noise, window, power, weights, along)
-    return power
+        terms.append((rows, cols, (weights[rows] * factors[:, None]).astype(np.float32), np.ascontiguousarray(along[:, cols])))
+        if told is not None:
+            told[rows, cols] = True
+    if told is not None:
+        terms += [(rows, cols, weights[rows].astype(np.float32), np.ascontiguousarray(along[:, cols])) for rows, cols in _rectangles(~told)]
+    return terms
 
 
-def _with_gaps(noise: Noise, window: Window, power: Power, weights: Floats, along: Floats) -> Power:
-    """As annotated where a block holds, by range alone elsewhere."""
-    told = np.zeros(power.shape, bool)
-    for block in noise.in_azimuth:
-        rows, cols = _shared(block.window, window)
-        told[rows, cols] = True
-    return np.where(told, power, _blend(weights, along))
+def _has_gaps(noise: Noise, window: Window) -> bool:
+    """Whether some pixel of a window is in no block of noise in azimuth; blocks do not overlap."""
+    shared = (_shared(block.window, window) for block in noise.in_azimuth)
+    return bool(sum((rows.stop - rows.start) * (cols.stop - cols.start) for rows, cols in shared) != window.rows * window.cols)
+
+
+def _rectangles(mask: Mask) -> list[tuple[slice, slice]]:
+    """Disjoint rectangles that make up a mask: runs of rows that are alike, cut into runs of columns."""
+    if not len(mask):
+        return []
+    changes = np.flatnonzero(np.r_[True, (mask[1:] != mask[:-1]).any(axis=1), True])
+    found = []
+    for top, bottom in zip(changes[:-1].tolist(), changes[1:].tolist(), strict=True):
+        edges = np.flatnonzero(np.diff(np.r_[False, mask[top], False].astype(np.int8)))
+        found += [(slice(top, bottom), slice(left, right)) for left, right in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
+    return found
 
 
 def _shared(block: Window, window: Window) -> tuple[slice, slice]:
@@ -205,15 +222,37 @@ def sigma_nought(dn: npt.NDArray[np.uint16], calibration: LookUpTable, noise: No
     Source: facts above. The gain 1 / sigmaNought^2 is exact at the lines of the table and linear between them, which differs from the
     square of the interpolated table by less than 1e-6 where neighbouring vectors differ by less than 0.1 %.
     """
-    power = dn.astype(np.float32)
-    np.multiply(power, power, out=power)
-    if noise is not None:
-        np.subtract(power, noise_window(noise, window), out=power)
     wanted, weights = node_weights(calibration.lines, window.lines)
     gains = 1 / _at_samples(calibration, wanted, window.samples) ** 2
-    if np.ptp(gains, axis=0).max() <= 1e-7 * gains.max():
-        return np.multiply(power, gains[0].astype(np.float32), out=power)
+    if window.rows and np.ptp(gains, axis=0).max(initial=0) <= 1e-7 * gains.max(initial=0):
+        return _calibrated(dn, noise, window, gains[0])
+    power = _calibrated(dn, noise, window, np.ones(window.cols))
     return np.multiply(power, _blend(weights, gains), out=power)
+
+
+def _calibrated(dn: npt.NDArray[np.uint16], noise: Noise | None, window: Window, gain: Floats) -> Power:
+    """(rows, cols) power without noise, times a gain (cols,).
+
+    Some lines at a time: what is worked on stays in the cores' caches, and no more memory is asked for than the result.
+    """
+    terms = [] if noise is None else _noise_terms(noise, window)
+    terms = [(rows, cols, factors, along * gain[cols].astype(np.float32)) for rows, cols, factors, along in terms]
+    root = np.sqrt(gain).astype(np.float32)
+    power = np.empty(dn.shape, np.float32)
+    taken = np.empty((min(_LINES_AT_ONCE, window.rows), window.cols), np.float32)
+    for first in range(0, window.rows, _LINES_AT_ONCE):
+        last = min(first + _LINES_AT_ONCE, window.rows)
+        part = power[first:last]
+        part[...] = dn[first:last]
+        part *= root
+        np.square(part, out=part)
+        for rows, cols, factors, along in terms:
+            top, bottom = max(rows.start, first), min(rows.stop, last)
+            if top < bottom:
+                np.matmul(factors[top - rows.start : bottom - rows.start], along, out=taken[top - first : bottom - first, cols])
+        if terms:
+            part -= taken[: last - first]
+    return power
 
 
 def border_mask(dn: npt.NDArray[np.uint16], noise: Power, window: Window, shape: tuple[int, int], limit: int) -> Mask:
@@ -255,6 +294,8 @@ def multilook(power: Power, valid: Mask, factor: int, least_share: float = 0.5) 
     """
     if factor < 1:
         raise ValueError(f"needed a factor of at least 1, found {factor}")
+    if factor == 1:
+        return np.where(valid, power, np.float32(0)), valid
     rows, cols = power.shape[0] // factor, power.shape[1] // factor
     shape = (rows, factor, cols, factor)
     cut = (slice(rows * factor), slice(cols * factor))
