@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import shapely
+from rasterio import Affine
 from rasterio.enums import MergeAlg
 from rasterio.features import rasterize
 
@@ -120,7 +121,9 @@ def find_places(shapes: Geometries, land: Geometries, shape: tuple[int, int], op
             continue
         window = Window(first, 0, rows, width)
         labels = burn_once(shapes, touched, window)
-        found.append(patch_places(labels, ~covered(land, window), options.size, options.stride, options.purity, first))
+        spans = {int(k) + 1: tuple(np.clip(boxes[k] - (0, first, 0, first), 0, (width, rows, width, rows)).astype(int)) for k in touched}
+        near = {k: (top, bottom, left, right) for k, (left, top, right, bottom) in spans.items()}
+        found.append(patch_places(labels, ~covered(land, window), options.size, options.stride, options.purity, first, near))
     columns = [np.concatenate([np.zeros(0), *(getattr(one, name) for one in found)]) for name in ("rows", "cols", "label", "purity")]
     rows_, cols, label = (one.astype(np.int64) for one in columns[:3])
     kept = thin_out(label, rows_, cols, options.most_per_label)
@@ -151,11 +154,30 @@ def place_in_image(geometry: SceneGeometry, shapes: Sequence[object] | Geometrie
 
 def burn_once(shapes: Geometries, members: npt.NDArray[np.int64], window: Window) -> npt.NDArray[np.int32]:
     """(rows, cols) 1 + the position of the polygon whose inside holds the centre of each look, 0 where there is none or are several."""
-    shape = (window.rows, window.cols)
-    shifted = shapely.transform(shapes[members], lambda points: points - np.array([window.col, window.row]))
-    labels = rasterize(((one, int(k) + 1) for one, k in zip(shifted, members, strict=True)), out_shape=shape, dtype=np.int32)
-    times = rasterize(((one, 1) for one in shifted), out_shape=shape, dtype=np.uint8, merge_alg=MergeAlg.add)
+    shape, boxes = (window.rows, window.cols), _looks_around(shapes[members], window)
+    labels, times = np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
+    if ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum() > window.rows * window.cols:
+        place = Affine.translation(window.col, window.row)
+        drawn = shapes[members]
+        rasterize(((one, int(k) + 1) for one, k in zip(drawn, members, strict=True)), out=labels, transform=place)
+        rasterize(((one, 1) for one in drawn), out=times, transform=place, merge_alg=MergeAlg.add)
+        return np.asarray(np.where(times == 1, labels, 0), np.int32)
+    # Few and small: each is burnt in its own box.
+    for k, (left, top, right, bottom) in zip(members.tolist(), boxes.tolist(), strict=True):
+        if right > left and bottom > top:
+            box, place = np.s_[top:bottom, left:right], Affine.translation(window.col + left, window.row + top)
+            inside = rasterize([(shapes[k], 1)], out_shape=(bottom - top, right - left), dtype=np.uint8, transform=place)
+            labels[box][inside > 0] = k + 1
+            times[box] += inside
     return np.asarray(np.where(times == 1, labels, 0), np.int32)
+
+
+def _looks_around(shapes: Geometries, window: Window) -> Ints:
+    """(n, 4) left, top, right, bottom, in looks of the window, of what holds all centres that a polygon may hold."""
+    bounds = np.nan_to_num(shapely.bounds(shapes)) - np.array([window.col, window.row, window.col, window.row])
+    low, high = np.floor(bounds[:, :2]), np.ceil(bounds[:, 2:])
+    limit = np.array([window.cols, window.rows])
+    return np.asarray(np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)], axis=1), np.int64)
 
 
 def covered(shapes: Geometries, window: Window) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,13 @@ def whole_cells(valid: Mask, cell: int) -> Mask:
     return np.asarray(valid.reshape(count, side, cell, side, cell).all(axis=(2, 4)))
 
 
-def patch_places(labels: npt.NDArray[np.int32], valid: Mask, size: int, stride: int, purity: float, first_row: int = 0) -> Places:
+Boxes = Mapping[int, tuple[int, int, int, int]]
+"""Number of a polygon -> first and last row and column that it may have looks in."""
+
+
+def patch_places(
+    labels: npt.NDArray[np.int32], valid: Mask, size: int, stride: int, purity: float, first_row: int = 0, boxes: Boxes | None = None
+) -> Places:
     """The patches whose corner lies on the grid of `stride`, that a polygon covers by `purity` or more, and that are valid all over.
 
     The grid is that of the whole image: strips of it, whose rows overlap by a patch, give each patch once.
@@ -77,6 +84,7 @@ def patch_places(labels: npt.NDArray[np.int32], valid: Mask, size: int, stride: 
         stride: Step of the grid, pixels.
         purity: Least share, above 0 and at most 1.
         first_row: Row of the image that the first row of `labels` is.
+        boxes: Of the polygons in `labels`, where they are known.
     """
     height, width = labels.shape
     start = -first_row % stride
@@ -84,7 +92,7 @@ def patch_places(labels: npt.NDArray[np.int32], valid: Mask, size: int, stride: 
     found: list[tuple[Ints, Ints, Ints, npt.NDArray[np.float64]]] = []
     if not len(rows) or not len(cols):
         return _joined(found)
-    for label, (top, bottom, left, right) in _boxes(labels).items():
+    for label, (top, bottom, left, right) in (_boxes(labels) if boxes is None else boxes).items():
         # A patch that is only partly covered may begin outside the polygon's box.
         near_rows = np.flatnonzero((rows > top - size) & (rows <= bottom))
         near_cols = np.flatnonzero((cols > left - size) & (cols <= right))
@@ -100,8 +108,7 @@ def patch_places(labels: npt.NDArray[np.int32], valid: Mask, size: int, stride: 
     return _joined(found)
 
 
-def _boxes(labels: npt.NDArray[np.int32]) -> dict[int, tuple[int, int, int, int]]:
-    """Number of a polygon -> its first and last row and column."""
+def _boxes(labels: npt.NDArray[np.int32]) -> Boxes:
     rows, cols = np.nonzero(labels)
     if not len(rows):
         return {}

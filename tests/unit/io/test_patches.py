@@ -11,7 +11,7 @@ from pyproj import Transformer
 
 from eespark.errors import FormatError
 from eespark.io.archive import list_archive
-from eespark.io.patches import Patches, PatchOptions, cut_patches, find_places, place_in_image, thin_out
+from eespark.io.patches import Patches, PatchOptions, burn_once, cut_patches, find_places, place_in_image, thin_out
 from eespark.io.sar_scene import SarScene, open_scene
 from eespark.kernels.sar import Window
 from eespark.polar_geometry import POLAR_CRS
@@ -120,6 +120,21 @@ def test_that_a_polygon_gives_no_more_than_its_limit_and_the_same_ones_from_any_
     first, second = (joined(scene, polygons, NOTHING, PatchOptions(10, 4, 1, 1.0, 9, strip)) for strip in (16, 512))
     assert np.bincount(first.label).max() == 9
     assert set(zip(first.rows, first.cols, strict=True)) == set(zip(second.rows, second.cols, strict=True))
+
+
+@pytest.mark.parametrize("reach", [3.0, 60.0])
+def test_that_looks_bear_the_only_polygon_over_their_centre(reach: float) -> None:
+    rng, window = np.random.default_rng(4), Window(100, 50, 80, 90)
+    middles = rng.uniform((40, 90), (150, 190), (25, 2))
+    shapes = np.array([shapely.Point(*one).buffer(rng.uniform(0.3, 1) * reach) for one in middles], dtype=object)
+    members = np.flatnonzero(rng.random(25) < 0.8)
+    found = burn_once(shapes, members, window)
+    col, row = np.meshgrid(np.arange(90) + 50.5, np.arange(80) + 100.5)
+    inside = np.array([shapely.contains_xy(shapes[k], col, row) for k in members])
+    expected = np.where(inside.sum(axis=0) == 1, members[inside.argmax(axis=0)] + 1, 0)
+    np.testing.assert_array_equal(found, expected)
+    assert (inside.sum(axis=0) > 1).any()
+    assert (found > 0).any()
 
 
 def test_that_limits_keep_the_least_hashes() -> None:
