@@ -122,7 +122,7 @@ def test_that_a_polygon_gives_no_more_than_its_limit_and_the_same_ones_from_any_
     assert set(zip(first.rows, first.cols, strict=True)) == set(zip(second.rows, second.cols, strict=True))
 
 
-@pytest.mark.parametrize("reach", [3.0, 60.0])
+@pytest.mark.parametrize("reach", [3.0, 20.0])
 def test_that_looks_bear_the_only_polygon_over_their_centre(reach: float) -> None:
     rng, window = np.random.default_rng(4), Window(100, 50, 80, 90)
     middles = rng.uniform((40, 90), (150, 190), (25, 2))
