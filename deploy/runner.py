@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,48 @@ def run_job(job: str, settings: Path, log: Path) -> dict[str, Any]:
 def summary_of(settings: Path) -> Path:
     """Where a job with this settings file writes its summary."""
     return ROOT / str(yaml.safe_load(settings.read_text(encoding="utf-8"))["summary"])
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study is made of.
+
+    Attributes:
+        plan: Name of its settings in deploy/conf: seeds and models.
+        run_seed: Rows of results of one seed and the plan's models.
+        render: The page of the results, in Markdown.
+        stored: Where results and page are kept, below docs.
+    """
+
+    plan: str
+    run_seed: Callable[[int, Mapping[str, Any]], list[dict[str, Any]]]
+    render: Callable[[Mapping[str, Any]], str]
+    stored: tuple[str, str]
+
+
+def run_study(doc: str | None, home: Path, study: Study) -> None:
+    """Run what is missing of a study in a folder, or store what it found, as the command line says.
+
+    Args:
+        doc: What the command tells of itself.
+        home: Folder of the study.
+        study: Which one.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", action="store_true", help="write the results into docs")
+    results, page = (ROOT / "docs" / name for name in study.stored)
+    if parser.parse_args().store:
+        told = json.loads((home / "results.json").read_text(encoding="utf-8"))
+        results.parent.mkdir(exist_ok=True)
+        results.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        page.write_text(study.render(told), encoding="utf-8")
+        print(f"study: stored in {page}")
+        return
+    plan = yaml.safe_load((CONF / f"{study.plan}.yaml").read_text(encoding="utf-8"))
+    rows = [row for seed in plan["seeds"] for row in study.run_seed(int(seed), plan["models"])]
+    told = {"date": datetime.now(UTC).date().isoformat(), "commit": commit(), "plan": plan, "rows": rows}
+    (home / "results.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    print(study.render(told))
 
 
 def run_once(job: str, conf: str, moved: tuple[str, Path], changes: Mapping[str, Any], name: str | None = None) -> None:

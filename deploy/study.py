@@ -6,19 +6,16 @@ python deploy/study.py --store    writes docs/study/results.json and docs/study.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import yaml
-from runner import CONF, ROOT, commit, run_once, spread
+from runner import CONF, ROOT, Study, run_once, run_study, spread
 
 CHAIN = ("make_demo_archive", "scan_archive", "import_labels", "draw_samples", "extract_series", "build_training_set")
 HOME = "build/demo"
 STUDY = ROOT / "build" / "study"
-DOCS = ROOT / "docs"
 FOREST = "random_forest"
 PROTOCOLS = {"disjoint_areas": "areas apart", "unseen_tiles": "unseen tile", "lucas": "LUCAS points (coarse)"}
 MEASURES = ("overall_accuracy", "macro_f1")
@@ -26,20 +23,7 @@ MEASURES = ("overall_accuracy", "macro_f1")
 
 def main() -> None:
     """Run the study, or store what it found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", action="store_true", help="write the results into docs")
-    if parser.parse_args().store:
-        results = json.loads((STUDY / "results.json").read_text(encoding="utf-8"))
-        (DOCS / "study").mkdir(exist_ok=True)
-        (DOCS / "study" / "results.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        (DOCS / "study.md").write_text(render(results), encoding="utf-8")
-        print(f"study: stored in {DOCS / 'study.md'}")
-        return
-    plan = yaml.safe_load((CONF / "study.yaml").read_text(encoding="utf-8"))
-    rows = [row for seed in plan["seeds"] for row in run_seed(int(seed), plan["models"])]
-    told = {"date": datetime.now(UTC).date().isoformat(), "commit": commit(), "plan": plan, "rows": rows}
-    (STUDY / "results.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(render(told))
+    run_study(__doc__, STUDY, Study("study", run_seed, render, ("study/results.json", "study.md")))
 
 
 def run_seed(seed: int, models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

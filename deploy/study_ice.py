@@ -6,18 +6,14 @@ python deploy/study_ice.py --store    writes docs/study/ice.json and docs/study-
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-import yaml
-from runner import CONF, ROOT, commit, run_once, spread
+from runner import ROOT, Study, run_once, run_study, spread
 
 HOME = "build/polar"
 STUDY = ROOT / "build" / "study-polar"
-DOCS = ROOT / "docs"
 CHAIN = (("make_polar_archive", "make_polar_archive"), ("scan_archive", "scan_polar"), ("import_ice_labels", "import_ice_labels"),
          ("extract_patches", "extract_patches"), ("build_patch_set", "build_patch_set"))  # fmt: skip
 CHARTS = (("extract_patches", "extract_tiles"), ("build_patch_set", "build_tile_set"), ("train", "train_ice_segmenter"),
@@ -29,19 +25,7 @@ SETS = {"patches": "Patches in polygons of one kind", "looks": "Looks of whole s
 
 def main() -> None:
     """Run the study, or store what it found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", action="store_true", help="write the results into docs")
-    if parser.parse_args().store:
-        results = json.loads((STUDY / "results.json").read_text(encoding="utf-8"))
-        (DOCS / "study" / "ice.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        (DOCS / "study-ice.md").write_text(render(results), encoding="utf-8")
-        print(f"study: stored in {DOCS / 'study-ice.md'}")
-        return
-    plan = yaml.safe_load((CONF / "study_polar.yaml").read_text(encoding="utf-8"))
-    rows = [row for seed in plan["seeds"] for row in run_seed(int(seed), plan["models"])]
-    told = {"date": datetime.now(UTC).date().isoformat(), "commit": commit(), "plan": plan, "rows": rows}
-    (STUDY / "results.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(render(told))
+    run_study(__doc__, STUDY, Study("study_polar", run_seed, render, ("study/ice.json", "study-ice.md")))
 
 
 def run_seed(seed: int, models: Mapping[str, str]) -> list[dict[str, Any]]:

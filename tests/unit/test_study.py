@@ -53,3 +53,28 @@ def test_that_the_stored_page_is_that_of_the_stored_results(study):
     assert (REPOSITORY / "docs" / "study.md").read_text(encoding="utf-8") == study.render(results)
     assert len(results["plan"]["seeds"]) == 5
     assert {row["model"] for row in results["rows"]} == {"lstm", "bilstm", "cnn1d", "transformer", "random_forest"}
+
+
+@pytest.fixture(scope="module")
+def study_ice():
+    sys.path.insert(0, str(REPOSITORY / "deploy"))
+    spec = importlib.util.spec_from_file_location("study_ice", REPOSITORY / "deploy" / "study_ice.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(REPOSITORY / "deploy"))
+
+
+def test_that_the_page_of_ice_has_a_table_a_set_and_a_line_a_model(study_ice):
+    found = {"weighted_f1": {"estimate": 0.81234}, "macro_f1": {"estimate": None}, "ice_water": {"weighted_f1": {"estimate": 0.9}}}
+    rows = [study_ice.row_of(1, ("patches", "unseen", "ice_cnn"), found)]
+    assert rows[0] == {
+        "seed": 1, "judged": "patches", "part": "unseen", "model": "ice_cnn", "ice_water": 0.9, "weighted_f1": 0.8123, "macro_f1": None,
+    }  # fmt: skip
+    rows += [rows[0] | {"seed": 2, "ice_water": 0.7}, rows[0] | {"judged": "looks", "model": "ice_segmenter", "part": "test"}]
+    page = study_ice.render({"date": "2026-01-02", "commit": "abc", "plan": {"seeds": [1, 2], "models": {}}, "rows": rows})
+    assert "at commit abc; seeds 1, 2." in page
+    assert "| ice cnn | 0.800 ± 0.141 | 0.812 ± 0.000 | - |" in page
+    patches, looks = page.split("## Looks of whole scenes, by charts")
+    assert "ground apart" not in patches
+    assert "| ice segmenter | 0.900 | 0.812 | - |" in looks
