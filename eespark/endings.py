@@ -11,7 +11,7 @@ from enum import IntEnum
 from types import FrameType
 from typing import NoReturn
 
-from eespark.errors import CapacityError, EESparkError, StorageFullError, TooManyFailuresError
+from eespark.errors import BusyError, CapacityError, EESparkError, StorageFullError, TooManyFailuresError
 from eespark.io.room import free_space, full_error, is_full
 
 
@@ -26,6 +26,8 @@ class Code(IntEnum):
     """More items failed than `max_failed_share`; everything else was written."""
     CAPACITY = 4
     """Disk, memory, slots or time: the same run may succeed with more of it."""
+    BUSY = 5
+    """Another run holds the lease; what there is to do is being done."""
     INTERRUPTED = 128 + signal.SIGINT
     TERMINATED = 128 + signal.SIGTERM
 
@@ -57,6 +59,8 @@ def ending_of(error: BaseException, urls: Iterable[str] = ()) -> Ending:
         return Ending(Code.CAPACITY, f"{known} (free now: {free_space(urls)})")
     if isinstance(known, TooManyFailuresError):
         return Ending(Code.TOO_MANY_FAILURES, str(known))
+    if isinstance(known, BusyError):
+        return Ending(Code.BUSY, str(known))
     if isinstance(known, CapacityError):
         return Ending(Code.CAPACITY, str(known))
     if known is not None:

@@ -42,6 +42,10 @@ class StorageFullError(CapacityError):
     """No room, or no quota, where something is to be written: all that follows would fail too, so that it ends a job at once."""
 
 
+class BusyError(EESparkError, RuntimeError):
+    """Another run holds what this one needs for itself."""
+
+
 class TooManyFailuresError(EESparkError, RuntimeError):
     """More items failed than `max_failed_share` allows; everything else was written, as `summary` tells."""
 

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 Planned = tuple[str, str, int]
 """Product, fingerprint, number of the attempt."""
+_KEYS: Final = ("product_id", "fingerprint")
 _TOLD: Final = ("product_id", "fingerprint", "attempt", "tile", "status", "rows", "reason", "seconds", "pixels_decoded")
 
 
@@ -81,16 +82,26 @@ class Ledger:
         Args:
             products: Those that are wanted now: product_id, fingerprint.
         """
-        keys = ["product_id", "fingerprint"]
-        stale = self._rows().where("status = 'done'").join(products.select(*keys), keys, "left_anti")
-        gone = [(row["product_id"], row["fingerprint"]) for row in stale.select(*keys).distinct().collect()]
+        gone = self._retract(self._done().join(products.select(*_KEYS), list(_KEYS), "left_anti"))
+        if gone:
+            logger.info("%s: retracted what was read from %d products that are no longer current", self.job, gone)
+        return gone
+
+    def forget(self, products: DataFrame) -> int:
+        """Delete what was read from some products, so that they are read again; how many there were.
+
+        Args:
+            products: product_id, fingerprint.
+        """
+        return self._retract(self._done().join(products.select(*_KEYS), list(_KEYS), "left_semi"))
+
+    def _retract(self, rows: DataFrame) -> int:
+        gone = [(row["product_id"], row["fingerprint"]) for row in rows.select(*_KEYS).distinct().collect()]
         for first in range(0, len(gone), 500):
             pairs = ", ".join(f"({sql_text(p)}, {sql_text(f)})" for p, f in gone[first : first + 500])
             condition = f"sample_set = {sql_text(self.name)} AND (product_id, fingerprint) IN ({pairs})"
             delete_rows(self.spark, self.contents, condition)
             update_rows(self.spark, self.url, condition, {"status": "'retracted'"})
-        if gone:
-            logger.info("%s: retracted what was read from %d products that are no longer current", self.job, len(gone))
         return len(gone)
 
     def missing(self, products: DataFrame) -> list[Planned]:
@@ -159,6 +170,9 @@ class Ledger:
             if row["status"] == "failed":
                 logger.warning("%s: could not read %s: %s", self.job, row["product_id"], row["reason"])
         return rows
+
+    def _done(self) -> DataFrame:
+        return self._rows().where("status = 'done'")
 
     def _rows(self) -> DataFrame:
         return open_table(self.spark, self.url, EXTRACTIONS).where(F.col("sample_set") == self.name)

@@ -54,7 +54,7 @@ def extract_series(spark: SparkSession, settings: ExtractSettings) -> dict[str, 
     packs = _pack_samples(spark, settings)
     samples = sum(pack.samples for pack in packs.values())
     # Kept: every chunk takes its rows from it, and they must be those that were planned.
-    products = _wanted_products(spark, settings, list(packs)).persist()
+    products = wanted_products(spark, settings, list(packs)).persist()
     books.open()
     retracted = books.retract(products)
     missing, wanted = books.missing(products), products.count()
@@ -99,7 +99,8 @@ def _pack_samples(spark: SparkSession, settings: ExtractSettings) -> dict[str, _
     return {row["tile"]: _Pack(row["url"], int(row["samples"])) for row in sorted(packed)}
 
 
-def _wanted_products(spark: SparkSession, settings: ExtractSettings, tiles: list[str]) -> DataFrame:
+def wanted_products(spark: SparkSession, settings: ExtractSettings, tiles: list[str]) -> DataFrame:
+    """The current products of some tiles within the crop year of the sample set."""
     season = open_table(spark, settings.samples, SAMPLES).where(F.col("sample_set") == settings.sample_set)
     season = season.agg(F.min("valid_from").alias("_from"), F.date_add(F.max("valid_to"), 1).alias("_to"))
     products = open_table(spark, settings.products, PRODUCTS).where((F.col("status") == "current") & (F.col("level") == settings.level))
