@@ -25,7 +25,7 @@ from eespark.io.archive import list_archive
 from eespark.io.members import Candidate
 from eespark.io.patches import PatchOptions, cut_patches
 from eespark.io.sar_scene import SarScene, open_scene
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 from eespark.polar_geometry import POLAR_CRS
 from eespark.predict import Bundle, load_bundle
 from eespark.predict_ice import Plan, plan_of, predict_strip, read_window

@@ -14,7 +14,7 @@ from eespark.geometry import Geometries
 from eespark.io.patches import covered
 from eespark.io.sar_scene import SarScene
 from eespark.kernels.calibration import softmax
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 from eespark.predict import Bundle, Floats
 
 LAYERS: Final = {"class": 255, "probability": 255}

@@ -18,7 +18,7 @@ from pyproj import Transformer
 from scipy.interpolate import CubicHermiteSpline, CubicSpline
 
 from eespark.errors import FormatError
-from eespark.kernels.sar import LookUpTable
+from eespark.kernels.sar_tables import LookUpTable
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from rasterio.windows import Window as Part
 
 from eespark.io.members import Candidate
 from eespark.io.sar_scene import SarScene, open_scene
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 
 Places = Iterable[tuple[int, int]]
 Crops = npt.NDArray[np.float32]

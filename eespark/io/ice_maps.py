@@ -21,7 +21,8 @@ from eespark.ice_legend import IceLegend
 from eespark.io.mapfiles import SCENE_LAYERS, layer_asset
 from eespark.io.sar_scene import SarScene
 from eespark.io.storage import join_url, local_path, write_bytes
-from eespark.kernels.sar import Window, decibels, multilook
+from eespark.kernels.sar import decibels, multilook
+from eespark.kernels.sar_tables import Window
 from eespark.sar_geometry import SceneGeometry
 
 Floats = npt.NDArray[np.float64]

@@ -16,7 +16,7 @@ from eespark.io.patches import covered, place_in_image
 from eespark.io.sar_scene import SarScene
 from eespark.io.vectors import SourceSettings, count_features, read_chunk
 from eespark.kernels.cfar import CfarOptions, Targets, find_targets
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 from eespark.polar_geometry import to_polar
 
 _SEA_M: Final = 0.0

@@ -18,7 +18,7 @@ from eespark.geometry import Geometries, accurate_transformer
 from eespark.io.sar_scene import SarScene
 from eespark.kernels.patches import Places, patch_places, squares_of
 from eespark.kernels.sampling import hash_uint64
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 from eespark.sar_geometry import SceneGeometry
 
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,9 @@ import numpy as np
 
 from eespark.errors import FormatError, MissingError
 from eespark.io.safe_xml import find_text, number, utc_time
-from eespark.kernels.sar import LEGACY_NOISE_BEFORE, LEGACY_NOISE_SCALE, AzimuthBlock, Floats, LookUpTable, Noise, Window
+from eespark.kernels.sar import LEGACY_NOISE_BEFORE, LEGACY_NOISE_SCALE
+from eespark.kernels.sar_noise import AzimuthBlock, Noise
+from eespark.kernels.sar_tables import Floats, LookUpTable, Window
 from eespark.sar_geometry import SPEED_OF_LIGHT, GeolocationGrid, GroundRange, Orbit, SceneGeometry
 
 

@@ -15,7 +15,9 @@ from eespark.errors import FormatError, MissingError
 from eespark.io import rasters, s1_annotation, safe_s1
 from eespark.io.members import Candidate, Members, open_members
 from eespark.io.safe_xml import parse_member, parse_xml
-from eespark.kernels.sar import LookUpTable, Mask, Noise, Power, Window, border_mask, multilook, noise_window, sigma_nought, table_window
+from eespark.kernels.sar import border_mask, multilook, sigma_nought
+from eespark.kernels.sar_noise import Noise, noise_window
+from eespark.kernels.sar_tables import LookUpTable, Mask, Power, Window, table_window
 from eespark.sar_geometry import SceneGeometry
 
 # Before this version of the processor the border holds low values that are not 0 (ESA MPC-0243).

@@ -14,7 +14,7 @@ from eespark.geometry import Geometries
 from eespark.io.patches import Ints, burn_once, centres_on_ground, covered, place_in_image
 from eespark.io.sar_scene import SarScene
 from eespark.kernels.patches import squares_of, whole_cells
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 
 NO_CLASS: Final = 255
 """Of a look: land, border, no polygon, or several."""

@@ -13,7 +13,8 @@ import rasterio
 from pyproj import Geod
 
 from eespark.io import s1_annotation, safe_s1, safe_xml
-from eespark.kernels.sar import Window, noise_window, table_window
+from eespark.kernels.sar_noise import noise_window
+from eespark.kernels.sar_tables import Window, table_window
 from eespark.sar_geometry import SceneGeometry
 
 EW = "S1A_EW_GRDM_1SDH_20221130T014342_20221130T014446_046117_058549_BB15"

@@ -13,7 +13,7 @@ import pytest
 from eespark.io import s1_annotation, safe_xml
 from eespark.io.archive import list_archive
 from eespark.io.sar_scene import open_scene
-from eespark.kernels.sar import LookUpTable, Window, node_weights
+from eespark.kernels.sar_tables import LookUpTable, Window, node_weights
 from eespark.synthetic.polar.archive import make_polar_archive
 from eespark.synthetic.polar.settings import PolarSettings
 from tests.conftest import REPOSITORY

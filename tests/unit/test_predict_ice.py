@@ -11,7 +11,7 @@ import shapely
 
 from eespark.errors import ManifestError, MissingError
 from eespark.io.sar_scene import Looks
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 from eespark.predict_ice import Plan, plan_of, predict_strip
 
 SHAPE = (45, 37)

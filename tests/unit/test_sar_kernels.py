@@ -7,19 +7,9 @@ import pytest
 from scipy.interpolate import RegularGridInterpolator
 
 from eespark.errors import FormatError
-from eespark.kernels.sar import (
-    AzimuthBlock,
-    LookUpTable,
-    Noise,
-    Window,
-    border_mask,
-    decibels,
-    multilook,
-    node_weights,
-    noise_window,
-    sigma_nought,
-    table_window,
-)
+from eespark.kernels.sar import border_mask, decibels, multilook, sigma_nought
+from eespark.kernels.sar_noise import AzimuthBlock, Noise, noise_window
+from eespark.kernels.sar_tables import LookUpTable, Window, node_weights, table_window
 
 WINDOW = Window(3, 5, 20, 30)
 

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from eespark.kernels.sar import AzimuthBlock, Floats, LookUpTable
+from eespark.kernels.sar_noise import AzimuthBlock
+from eespark.kernels.sar_tables import Floats, LookUpTable
 from eespark.sar_geometry import SPEED_OF_LIGHT, SceneGeometry
 from eespark.synthetic.polar.instrument import BETA_NOUGHT, Instrument
 from eespark.synthetic.polar.orbit import LINE_INTERVAL_S

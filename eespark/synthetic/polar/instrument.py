@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from eespark.kernels.sar import AzimuthBlock, Floats, LookUpTable, Noise, Window
+from eespark.kernels.sar_noise import AzimuthBlock, Noise
+from eespark.kernels.sar_tables import Floats, LookUpTable, Window
 from eespark.sar_geometry import SceneGeometry
 from eespark.synthetic.noise import normal, subseed
 

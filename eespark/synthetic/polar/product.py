@@ -15,7 +15,8 @@ import shapely
 from rasterio.control import GroundControlPoint
 
 from eespark.io.storage import write_json, write_text
-from eespark.kernels.sar import LEGACY_NOISE_BEFORE, LEGACY_NOISE_SCALE, Window
+from eespark.kernels.sar import LEGACY_NOISE_BEFORE, LEGACY_NOISE_SCALE
+from eespark.kernels.sar_tables import Window
 from eespark.sar_geometry import SceneGeometry
 from eespark.synthetic.noise import subseed, uniform
 from eespark.synthetic.polar.annotation import Header, annotation_xml, calibration_xml, early_noise_xml, manifest_xml, noise_xml

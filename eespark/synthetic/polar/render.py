@@ -11,7 +11,8 @@ import numpy.typing as npt
 from pyproj import Transformer
 from scipy.special import ndtri
 
-from eespark.kernels.sar import Floats, LookUpTable, Window, noise_window, table_window
+from eespark.kernels.sar_noise import noise_window
+from eespark.kernels.sar_tables import Floats, LookUpTable, Window, table_window
 from eespark.sar_geometry import SceneGeometry
 from eespark.synthetic.noise import generator, normal, rough_field, smooth_field, subseed
 from eespark.synthetic.polar import backscatter

@@ -30,7 +30,8 @@ from eespark.io.ice_maps import (
     write_scene_item,
 )
 from eespark.io.sar_scene import SarScene, open_scene
-from eespark.kernels.sar import Window, decibels
+from eespark.kernels.sar import decibels
+from eespark.kernels.sar_tables import Window
 from eespark.polar_geometry import POLAR_CRS
 from eespark.synthetic.polar.archive import make_polar_archive
 from eespark.synthetic.polar.settings import PolarSettings

@@ -13,7 +13,7 @@ from eespark.errors import FormatError
 from eespark.io.archive import list_archive
 from eespark.io.patches import Patches, PatchOptions, burn_once, cut_patches, find_places, place_in_image, thin_out
 from eespark.io.sar_scene import SarScene, open_scene
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 from eespark.polar_geometry import POLAR_CRS
 from eespark.synthetic.polar.archive import make_polar_archive
 from eespark.synthetic.polar.settings import PolarSettings

@@ -18,7 +18,8 @@ from eespark.io import safe_s1
 from eespark.io.archive import ScanOptions, list_archive, scan_product
 from eespark.io.members import Candidate
 from eespark.io.sar_scene import open_scene
-from eespark.kernels.sar import Window, noise_window, table_window
+from eespark.kernels.sar_noise import noise_window
+from eespark.kernels.sar_tables import Window, table_window
 from eespark.synthetic.noise import subseed
 from eespark.synthetic.polar.archive import make_polar_archive
 from eespark.synthetic.polar.instrument import instrument

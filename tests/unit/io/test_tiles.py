@@ -13,7 +13,7 @@ from eespark.io.archive import list_archive
 from eespark.io.sar_scene import SarScene, open_scene
 from eespark.io.tiles import TileOptions, Tiles, cut_tiles
 from eespark.kernels.patches import squares_of, whole_cells
-from eespark.kernels.sar import Window
+from eespark.kernels.sar_tables import Window
 from eespark.polar_geometry import POLAR_CRS
 from eespark.synthetic.polar.archive import make_polar_archive
 from eespark.synthetic.polar.settings import PolarSettings
