@@ -92,7 +92,7 @@ def _losses(target: Any, logits: Any, gamma: float) -> Any:
 
     Source of the focal loss: Lin et al. 2017, Focal Loss for Dense Object Detection (arXiv:1708.02002), equation 4.
     """
-    dense = logits.shape.rank == 4 and target.shape.rank == 2
+    dense = len(logits.shape) == 4 and len(target.shape) == 2
     if dense:
         target = target[:, None, None, :] + tf.zeros_like(logits)
     if gamma == 0.0:
