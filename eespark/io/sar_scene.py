@@ -90,11 +90,9 @@ class SarScene:
             MissingError: The scene has no such polarisation.
             FormatError: The window lies outside, or the raster cannot be decoded.
         """
-        one = self._band(band)
-        # Made floats while they are copied, which takes no time of its own.
-        dn = self._read(one, window, np.float32)
-        valid = dn > 0
+        one, dn = self._band(band), self.digital(band, window)
         power = sigma_nought(dn, one.calibration, one.noise if denoise else None, window)
+        valid = dn > 0
         if float(self.baseline) < _CLEAN_BORDER:
             valid &= ~self._border(one, window)
         return power, valid
@@ -106,7 +104,7 @@ class SarScene:
             MissingError: The scene has no such polarisation.
             FormatError: The window lies outside, or the raster cannot be decoded.
         """
-        return np.asarray(self._read(self._band(band), window, np.uint16))
+        return self._read(self._band(band), window)
 
     def looks(self, window: Window, factor: int) -> Looks:
         """Means over squares of `factor` pixels of all polarisations.
@@ -133,13 +131,13 @@ class SarScene:
             raise MissingError(f"{self.product_id}: needed the polarisation {band}, found {', '.join(self.bands)}")
         return self.bands[band]
 
-    def _read(self, band: SceneBand, window: Window, dtype: type[np.uint16 | np.float32]) -> npt.NDArray[Any]:
+    def _read(self, band: SceneBand, window: Window) -> npt.NDArray[np.uint16]:
         lines, samples = self.shape
         if min(window.row, window.col) < 0 or window.row + window.rows > lines or window.col + window.cols > samples:
             raise FormatError(f"{self.product_id}: needed a window within {self.shape}, found {window}")
         part = rasterio.windows.Window(window.col, window.row, window.cols, window.rows)
         with rasters.decoding(self.product_id):
-            return np.asarray(band.dataset.read(1, window=part, out_dtype=dtype))
+            return np.asarray(band.dataset.read(1, window=part))
 
     def _border(self, band: SceneBand, window: Window) -> Mask:
         """The border of an early product, followed inwards from the edges of the scene that the window comes near to."""
@@ -148,7 +146,7 @@ class SarScene:
         bottom = lines if window.row + window.rows >= lines - _BORDER_PX else window.row + window.rows
         right = samples if window.col + window.cols >= samples - _BORDER_PX else window.col + window.cols
         wide = Window(top, left, bottom - top, right - left)
-        mask = border_mask(self._read(band, wide, np.uint16), noise_window(band.noise, wide), wide, self.shape, _BORDER_PX)
+        mask = border_mask(self._read(band, wide), noise_window(band.noise, wide), wide, self.shape, _BORDER_PX)
         return mask[window.row - top :, window.col - left :][: window.rows, : window.cols]
 
 

@@ -25,11 +25,11 @@ _BORDER_AMPLITUDE: Final = 0.5
 _LINES_AT_ONCE: Final = 32
 
 
-def sigma_nought(dn: npt.NDArray[np.uint16] | Power, calibration: LookUpTable, noise: Noise | None, window: Window) -> Power:
+def sigma_nought(dn: npt.NDArray[np.uint16], calibration: LookUpTable, noise: Noise | None, window: Window) -> Power:
     """Backscatter of a window, linear; below zero where the noise is more than the signal.
 
     Args:
-        dn: (rows, cols) digital numbers; 0 is the border, whose values mean nothing. Of single precision, they are overwritten.
+        dn: (rows, cols) digital numbers; 0 is the border, whose values mean nothing.
         calibration: sigmaNought.
         noise: What to take off; None leaves it in.
         window: Where `dn` lies in the scene.
@@ -39,35 +39,32 @@ def sigma_nought(dn: npt.NDArray[np.uint16] | Power, calibration: LookUpTable, n
     """
     wanted, weights = node_weights(calibration.lines, window.lines)
     gains = 1 / at_samples(calibration, wanted, window.samples) ** 2
-    power = np.asarray(dn, np.float32)
     if window.rows and np.ptp(gains, axis=0).max(initial=0) <= 1e-7 * gains.max(initial=0):
-        return _calibrate(power, noise, window, gains[0])
-    _calibrate(power, noise, window, np.ones(window.cols))
+        return _calibrated(dn, noise, window, gains[0])
+    power = _calibrated(dn, noise, window, np.ones(window.cols))
     return np.multiply(power, blend(weights, gains), out=power)
 
 
-def _calibrate(power: Power, noise: Noise | None, window: Window, gain: Floats) -> Power:
-    """Make digital numbers (rows, cols) power without noise, times a gain (cols,), in their place.
+def _calibrated(dn: npt.NDArray[np.uint16], noise: Noise | None, window: Window, gain: Floats) -> Power:
+    """(rows, cols) power without noise, times a gain (cols,).
 
-    Some lines at a time: what is worked on stays in the cores' caches, and no more memory is asked for.
+    Some lines at a time: what is worked on stays in the cores' caches, and no more memory is asked for than the result.
     """
     terms = [] if noise is None else noise_terms(noise, window)
     terms = [(rows, cols, factors, along * gain[cols].astype(np.float32)) for rows, cols, factors, along in terms]
     root = np.sqrt(gain).astype(np.float32)
+    power = np.empty(dn.shape, np.float32)
     taken = np.empty((min(_LINES_AT_ONCE, window.rows), window.cols), np.float32)
     for first in range(0, window.rows, _LINES_AT_ONCE):
         last = min(first + _LINES_AT_ONCE, window.rows)
         part = power[first:last]
+        part[...] = dn[first:last]
         part *= root
         np.square(part, out=part)
         for rows, cols, factors, along in terms:
             top, bottom = max(rows.start, first), min(rows.stop, last)
             if top < bottom:
-                told = factors[top - rows.start : bottom - rows.start]
-                # Between two lines of the table, or three, the others weigh nothing.
-                near = np.flatnonzero(told.any(axis=0))
-                weighing = slice(near[0], near[-1] + 1) if len(near) else slice(0)
-                np.matmul(told[:, weighing], along[weighing], out=taken[top - first : bottom - first, cols])
+                np.matmul(factors[top - rows.start : bottom - rows.start], along, out=taken[top - first : bottom - first, cols])
         if terms:
             part -= taken[: last - first]
     return power
