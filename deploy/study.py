@@ -10,8 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-from runner import CONF, ROOT, Study, run_once, run_study, spread
+from runner import ROOT, Study, run_once, run_study, spread
 
 CHAIN = ("make_demo_archive", "scan_archive", "import_labels", "draw_samples", "extract_series", "build_training_set")
 HOME = "build/demo"
@@ -34,12 +33,7 @@ def run_seed(seed: int, models: Mapping[str, Mapping[str, Any]]) -> list[dict[st
     rows = []
     for number, (name, model) in enumerate(models.items()):
         places = {"bundle": str(folder / f"bundle-{name}")}
-        fit = {
-            **yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))["fit"],
-            "model": dict(model),
-            "seed": seed,
-            "tracking": None,
-        }
+        fit = {"model": dict(model), "seed": seed, "tracking": None}
         run_once("train", "train", (HOME, folder), places | {"fit": fit}, f"train-{name}")
         # The forest is the same whatever network it stands beside.
         forest = {} if number == 0 else {"forest_trees": None}

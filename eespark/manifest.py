@@ -31,6 +31,11 @@ def inputs_of(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("inputs", "series"))
 
 
+def labels_of(manifest: Mapping[str, Any]) -> str:
+    """What of a training set has a class: rows, or looks; manifests that do not tell are of rows."""
+    return str(manifest.get("labels", "rows"))
+
+
 def counts_by_class(part: Mapping[str, Any]) -> dict[str, int]:
     """Legend id -> what a network is shown of a class in a part of a training set: looks where these are labelled, else rows."""
     return dict(part.get("looks_by_class") or part["rows_by_class"])

@@ -20,7 +20,7 @@ from typing import Any, Final
 from fsspec.implementations.local import LocalFileSystem
 
 from eespark.errors import BusyError, FormatError
-from eespark.io.storage import open_filesystem
+from eespark.io.storage import open_filesystem, write_bytes
 
 logger = logging.getLogger(__name__)
 _POLL_S: Final = 5.0
@@ -139,21 +139,10 @@ def _renew(lease: Lease, ended: threading.Event) -> None:
                 lease.lost.set()
                 logger.error("the lease %s was taken by another run", lease.url)
                 return
-            _overwrite(lease)
+            write_bytes(lease.url, _content(lease))
         except OSError as error:
             # Tried again before it runs out; if that fails too, another may take it and `check` tells.
             logger.warning("the lease %s could not be renewed: %s", lease.url, error)
-
-
-def _overwrite(lease: Lease) -> None:
-    filesystem, path = open_filesystem(lease.url)
-    if isinstance(filesystem, LocalFileSystem):
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-        with open(temporary, "xb") as stream:
-            stream.write(_content(lease))
-        os.replace(temporary, path)
-    else:
-        filesystem.pipe_file(path, _content(lease))
 
 
 def _remove_stale(url: str, found: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from eespark.bands import BANDS, RESOLUTION_M
 from eespark.job import JobSettings
 from eespark.schema import EXTRACTIONS, SAMPLES
 from eespark.settings import Url, load_settings
+from eespark.spark.ledger import left_to_read
 from eespark.spark.observations import ExtractSettings, wanted_products
 from eespark.spark.tables import open_table, table_exists
 
@@ -87,9 +88,7 @@ def _missing(spark: SparkSession, extract: ExtractSettings, samples: DataFrame) 
     if not table_exists(spark, extract.extractions):
         return products
     rows = open_table(spark, extract.extractions, EXTRACTIONS).where(F.col("sample_set") == extract.sample_set)
-    last = rows.groupBy("product_id", "fingerprint").agg(F.max_by("status", "attempt").alias("last"))
-    done = last.where("last = 'done'" if extract.retry_failed else "last IN ('done', 'failed')")
-    return products.join(done, ["product_id", "fingerprint"], "left_anti")
+    return left_to_read(products, rows, extract.retry_failed)
 
 
 def _pixels_by_tile(samples: DataFrame, products: DataFrame, jp2_px: tuple[int, int]) -> DataFrame:

@@ -14,7 +14,7 @@ from eespark.io.parquet_sets import refuse_pickles
 from eespark.io.storage import join_url
 from eespark.io.tiles import NO_CLASS
 from eespark.predict import Bundle, load_bundle, predict_looks, predict_patches
-from eespark.spark.patch_sets import floats_of
+from eespark.spark.patch_sets import classes_of, inputs_in
 
 _KEPT: Final = ("sample_id", "product_id", "season", "x", "y", "class_id")
 _SCHEMA: Final = (
@@ -54,7 +54,7 @@ def predictions(spark: SparkSession, training_set: str, part: str, bundle_url: s
 
 def _of_rows(batch: pa.RecordBatch, bundle: Bundle | None) -> pa.RecordBatch:
     """Patches of one class each; `middle` is their middle look."""
-    sigma, incidence = _inputs(batch)
+    sigma, incidence = inputs_in(batch)
     size = incidence.shape[1]
     middle = np.column_stack([sigma[:, size // 2, size // 2], incidence[:, size // 2]])
     found = None if bundle is None else predict_patches(bundle, sigma, incidence)
@@ -64,9 +64,9 @@ def _of_rows(batch: pa.RecordBatch, bundle: Bundle | None) -> pa.RecordBatch:
 
 def _of_looks(batch: pa.RecordBatch, bundle: Bundle | None, step: int) -> pa.RecordBatch:
     """Looks that have a class, on a grid over each tile."""
-    sigma, incidence = _inputs(batch)
+    sigma, incidence = inputs_in(batch)
     size = incidence.shape[1]
-    classes = np.frombuffer(b"".join(batch.column("classes").to_pylist()), np.uint8).reshape(-1, size, size)
+    classes = classes_of(batch).reshape(-1, size, size)
     grid = np.s_[:, step // 2 :: step, step // 2 :: step]
     row, line, sample = np.nonzero(classes[grid] != NO_CLASS)
     angle = incidence[row, step // 2 + step * sample]
@@ -75,12 +75,6 @@ def _of_looks(batch: pa.RecordBatch, bundle: Bundle | None, step: int) -> pa.Rec
     kept = {one: batch.column(one).take(pa.array(row)) for one in _KEPT}
     kept["class_id"] = pa.array(classes[grid][row, line, sample].astype(np.int32))
     return _batch(kept, angle, middle, told)
-
-
-def _inputs(batch: pa.RecordBatch) -> tuple[Any, Any]:
-    incidence = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, -1)
-    size = incidence.shape[1]
-    return floats_of(batch, "sigma").reshape(batch.num_rows, size, size, -1), incidence
 
 
 def _batch(kept: dict[str, Any], incidence: Any, middle: Any, told: Any) -> pa.RecordBatch:

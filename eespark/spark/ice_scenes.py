@@ -42,9 +42,9 @@ def match_scenes(labels: DataFrame, scenes: DataFrame, sources: Sequence[IceSour
         sources: Whose labels they are.
         min_overlap_share: Of a label that must lie in its scene.
     """
-    regional = F.col("source").isin([source.name for source in sources if source.whole_chart])
-    near = _near_scenes(labels, scenes, sources)
-    pieces = _pieces(near.where(F.col("l.source").isin([source.name for source in sources if source.whole_chart])))
+    charts = [source.name for source in sources if source.whole_chart]
+    regional, near = F.col("source").isin(charts), _near_scenes(labels, scenes, sources)
+    pieces = _cut_to_scene(near.where(F.col("l.source").isin(charts)))
     lost = labels.where(regional).join(pieces.select(F.col("carried_from").alias("label_id")).distinct(), "label_id", "left_anti")
     drawn = _nearest(labels.where(~regional), near, min_overlap_share)
     placed = drawn.unionByName(_without_scene(lost)).unionByName(pieces.select(*drawn.columns))
@@ -82,14 +82,10 @@ def _without_scene(labels: DataFrame) -> DataFrame:
     return labels.withColumn("reason", F.when(lost, F.lit("no_scene")).otherwise(F.col("reason")))
 
 
-def _pieces(near: DataFrame) -> DataFrame:
-    """What of each label lies in each scene, as a label of its own."""
-    return _cut_to_scene(near.where("ST_Area(_cut) > 0"))
-
-
-def _cut_to_scene(cut: DataFrame) -> DataFrame:
+def _cut_to_scene(near: DataFrame) -> DataFrame:
+    """What of each label lies in each scene (`_cut`), as a label of its own."""
     changed = ("label_id", "geometry", "scene", "area_m2", "carried_from")
-    return cut.select(
+    return near.where("ST_Area(_cut) > 0").select(
         *(F.col(f"l.{name}").alias(name) for name in ICE_LABELS.names if name not in changed),
         F.concat(F.col("l.label_id"), F.lit("@"), F.col("s.scene")).alias("label_id"),
         F.expr("ST_AsBinary(_cut)").alias("geometry"),
@@ -114,4 +110,4 @@ def carry_fast(labels: DataFrame, scenes: DataFrame, days: int) -> DataFrame:
     near = still.join(seen, F.expr("ST_Intersects(_outline, _shape)"), "inner")
     apart = F.abs(F.datediff("s.started", "l.observed"))
     near = near.where(F.expr("l._winter = s._winter AND l.scene <> s.scene")).where(apart <= days)
-    return _cut_to_scene(near.withColumn("_cut", _intersection()).where("ST_Area(_cut) > 0"))
+    return _cut_to_scene(near.withColumn("_cut", _intersection()))

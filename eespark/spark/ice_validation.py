@@ -18,7 +18,7 @@ from eespark.ice_legend import load_ice_legend
 from eespark.io.storage import join_url, publish_folder, read_manifest, remove_tree, write_manifest
 from eespark.job import JobSettings
 from eespark.kernels.backscatter import fit_slopes, moments_of
-from eespark.manifest import build_manifest, inputs_of, manifest_hash
+from eespark.manifest import build_manifest, inputs_of, labels_of, manifest_hash
 from eespark.report.ice_validation import PROTOCOLS, summarise_ice
 from eespark.settings import Url
 from eespark.spark.ice_predictions import predictions
@@ -66,7 +66,7 @@ def validate_ice(spark: SparkSession, settings: IceValidateSettings) -> dict[str
     table = pd.concat([frame.toPandas() for frame in frames], ignore_index=True)
     if settings.pixel_baselines:
         judged = int(training["parts"]["train"]["rows"])
-        if training.get("labels") == "looks":
+        if labels_of(training) == "looks":
             judged *= max(int(training["size"]) // settings.look_step, 1) ** 2
         share = min(settings.most_pixels / max(judged, 1), 1.0)
         chosen = F.pmod(F.xxhash64(F.lit(settings.seed), F.col("sample_id")), F.lit(1_000_000)) < share * 1_000_000
@@ -121,7 +121,7 @@ def _write(
     content = {
         "bundle": {name: manifest_hash(bundle) for name, bundle in bundles.items()},
         "models": {name: {"model": one["model"], "incidence": one["settings"]["model"]["incidence"]} for name, one in bundles.items()},
-        "judged": "looks" if training.get("labels") == "looks" else "patches",
+        "judged": "looks" if labels_of(training) == "looks" else "patches",
         "training_set": manifest_hash(training),
         "legend": training["legend"],
         "classes": training["classes"],

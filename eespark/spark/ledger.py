@@ -110,12 +110,7 @@ class Ledger:
         Args:
             products: Those that are wanted: product_id, fingerprint, tile, sensing_time.
         """
-        last = F.max_by("status", "attempt").alias("last")
-        tried = self._rows().groupBy("product_id", "fingerprint").agg(F.max("attempt").alias("tried"), last)
-        left = products.join(tried, ["product_id", "fingerprint"], "left").where("last IS NULL OR last <> 'done'")
-        if not self.retry_failed:
-            left = left.where("last IS NULL OR last <> 'failed'")
-        ordered = left.orderBy("tile", "sensing_time", "product_id")
+        ordered = left_to_read(products, self._rows(), self.retry_failed).orderBy("tile", "sensing_time", "product_id")
         rows = ordered.select("product_id", "fingerprint", F.coalesce("tried", F.lit(0)).alias("tried")).collect()
         return [(row["product_id"], row["fingerprint"], row["tried"] + 1) for row in rows]
 
@@ -182,6 +177,20 @@ class Ledger:
         schema = ", ".join(f"{c.name} {c.dtype}" for c in EXTRACTIONS.columns)
         frame = self.spark.createDataFrame([tuple(row[name] for name in EXTRACTIONS.names) for row in rows], schema)
         append_once(conform(frame, EXTRACTIONS), self.url, transaction, {"sample_set": self.name})
+
+
+def left_to_read(products: DataFrame, ledger: DataFrame, retry_failed: bool) -> DataFrame:
+    """The products without what their last attempt settled, with `tried`, how often they were read; null: never.
+
+    Args:
+        products: product_id, fingerprint, and more columns that stay.
+        ledger: Rows of one set.
+        retry_failed: Whether products that failed and did not change are read again.
+    """
+    last = F.max_by("status", "attempt").alias("last")
+    tried = ledger.groupBy(*_KEYS).agg(F.max("attempt").alias("tried"), last)
+    settled = ["done"] if retry_failed else ["done", "failed"]
+    return products.join(tried, list(_KEYS), "left").where(F.col("last").isNull() | ~F.col("last").isin(settled)).drop("last")
 
 
 def summarise(ledger: list[dict[str, Any]]) -> dict[str, Any]:

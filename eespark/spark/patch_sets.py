@@ -181,7 +181,7 @@ def _looks_by_class(rows: DataFrame) -> dict[str, int]:
 
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            looks = np.bincount(np.frombuffer(b"".join(batch.column("classes").to_pylist()), np.uint8), minlength=256)
+            looks = np.bincount(classes_of(batch), minlength=256)
             told = [{"class_id": int(one), "n": int(looks[one])} for one in np.flatnonzero(looks) if one != NO_CLASS]
             yield pa.RecordBatch.from_pylist(told, schema=pa.schema([("class_id", pa.int32()), ("n", pa.int64())]))
 
@@ -192,6 +192,18 @@ def _looks_by_class(rows: DataFrame) -> dict[str, int]:
 def floats_of(batch: pa.RecordBatch, name: str) -> Any:
     """All float32 of a column of bytes, one row after the other."""
     return np.frombuffer(b"".join(batch.column(name).to_pylist()), "<f4")
+
+
+def classes_of(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+    """Classes of all looks of a batch, one row after the other."""
+    return np.frombuffer(b"".join(batch.column("classes").to_pylist()), np.uint8)
+
+
+def inputs_in(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Sigma (n, size, size, bands) and incidence (n, size) of a batch of a training set's rows."""
+    incidence = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, -1)
+    size = incidence.shape[1]
+    return floats_of(batch, "sigma").reshape(batch.num_rows, size, size, -1), incidence
 
 
 def _manifest(
@@ -218,7 +230,7 @@ def _classes_of(batch: pa.RecordBatch, size: int) -> npt.NDArray[Any]:
     """(n,) classes of rows, or (n, size, size) of looks where these are labelled."""
     if batch.column("classes").null_count:
         return np.asarray(batch.column("class_id").to_numpy())
-    return np.frombuffer(b"".join(batch.column("classes").to_pylist()), np.uint8).reshape(batch.num_rows, size, size)
+    return classes_of(batch).reshape(batch.num_rows, size, size)
 
 
 def _statistics(train: DataFrame, size: int, bands: int) -> dict[str, Any]:
@@ -228,8 +240,7 @@ def _statistics(train: DataFrame, size: int, bands: int) -> dict[str, Any]:
         for batch in batches:
             if not batch.num_rows:
                 continue
-            power = floats_of(batch, "sigma").reshape(batch.num_rows, size, size, bands)
-            angle = batch.column("incidence").flatten().to_numpy().reshape(batch.num_rows, size)
+            power, angle = inputs_in(batch)
             found = moments_by_class(power, angle, _classes_of(batch, size))
             found.pop(NO_CLASS, None)
             told = [{"class_id": class_id, "sums": one.flat()} for class_id, one in found.items()]

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from eespark.errors import FormatError, ManifestError, MissingError
 from eespark.io.storage import join_url, local_path, open_filesystem, url_exists
-from eespark.manifest import inputs_of
+from eespark.manifest import inputs_of, labels_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def shape_of(manifest: Mapping[str, Any]) -> Shape:
     bands = len(manifest["bands"])
     if inputs_of(manifest) == "patches":
         size = int(manifest["size"])
-        by_look = (size, size) if manifest.get("labels") == "looks" else None
+        by_look = (size, size) if labels_of(manifest) == "looks" else None
         return Shape({"sigma": (size, size, bands), "incidence": (size,)}, ids, by_look)
     return series_shape(int(manifest["times"]), bands, ids)
 

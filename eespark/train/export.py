@@ -19,7 +19,7 @@ from eespark.errors import FormatError
 from eespark.io.storage import is_local, local_path, open_filesystem, publish_folder, remove_tree, write_json, write_manifest
 from eespark.kernels.calibration import expected_calibration_error, fit_temperature, softmax
 from eespark.kernels.novelty import fit_novelty, novelty_score
-from eespark.manifest import INPUTS, build_manifest, counts_by_class, dump_manifest, inputs_of
+from eespark.manifest import INPUTS, build_manifest, counts_by_class, dump_manifest, inputs_of, labels_of
 from eespark.train.card import model_card
 from eespark.train.checkpoint import State
 from eespark.train.data import Arrays, read_part, shape_of
@@ -135,7 +135,7 @@ def _judge(settings: FitSettings, manifest: Mapping[str, Any], told_by: tuple[In
     infer, scored = told_by
     logits, features = infer(validation)
     label, of_rows = validation["label"], validation["label"] >= 0
-    if manifest.get("labels") == "looks":
+    if labels_of(manifest) == "looks":
         logits, label = scored(validation)
     known = label >= 0
     temperature = fit_temperature(logits[known], label[known])
@@ -176,7 +176,7 @@ def _manifest_content(settings: FitSettings, manifest: Mapping[str, Any], url: s
         assert isinstance(settings.model, ImageModelSettings), "check_model came first"
         name, size = settings.model.name, int(manifest["size"])
         kept |= {"dense": name in DENSE, "receptive_looks": receptive_looks(settings.model, size), "poolings": pools_of(name, size)}
-        kept |= {"output_stride": output_stride(name), "labels": manifest.get("labels", "rows")}
+        kept |= {"output_stride": output_stride(name), "labels": labels_of(manifest)}
     return {
         **kept,
         "model": settings.model.name,

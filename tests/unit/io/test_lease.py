@@ -117,3 +117,4 @@ def test_that_a_broken_file_is_taken_as_run_out(url: str, monkeypatch: pytest.Mo
     filesystem.pipe_file(path, b"{")
     with held_lease(url, "first") as lease:
         lease.check()
+        assert json.loads(filesystem.cat_file(path))["holder"] == lease.holder
