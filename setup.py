@@ -40,6 +40,8 @@ setup(
         "pystac>=1.10",
         "pyyaml",
         "rasterio>=1.4,<1.5",
+        "requests",
+        "s3fs",
         "scipy",
         "shapely>=2",
         "typer",
@@ -55,6 +57,7 @@ setup(
             "tf2onnx==1.17.0",
         ],
         "report": ["matplotlib"],
+        "yarn": ["venv-pack"],
         "dev": [
             "duckdb",
             "h5py",

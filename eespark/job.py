@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import typer
 from pydantic import Field
@@ -20,12 +20,15 @@ from eespark.settings import Settings, Url, load_settings
 
 logger = logging.getLogger(__name__)
 
+FLAG: Final = ""
+
 
 class JobSettings(Settings):
     """Settings that all jobs have."""
 
     options: ClassVar[Mapping[str, str]] = {}
-    """Keys that the command line may give too, as `--key`, each with what its help shows for the value; they go before the file's."""
+    """Keys that the command line may give too, as `--key`, each with what its help shows for the value, or FLAG for `--key/--no-key`;
+    they go before the file's. A key of a group is `group.key`, and its option `--key`."""
 
     summary: Annotated[Url, Field(description="URL of the JSON summary that the job ends with")]
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="level of eespark's log")] = "INFO"
@@ -50,11 +53,12 @@ def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Call
     def command(
         settings_file: Annotated[str, typer.Argument(metavar="SETTINGS.yaml", help="settings; examples in deploy/conf")],
         check_only: Annotated[bool, typer.Option("--check", help="check the settings and stop")] = False,
-        **given: str | None,
+        **given: str | bool | None,
     ) -> None:
         _start_logging("INFO")
         try:
-            settings = load_settings(settings_file, model, {key: value for key, value in given.items() if value is not None})
+            told = {key: given[_parameter(key)] for key in model.options if given[_parameter(key)] is not None}
+            settings = load_settings(settings_file, model, told)
             _start_logging(settings.log_level)
             if check_only:
                 if check is not None:
@@ -76,9 +80,18 @@ def _with_options(command: Callable[..., None], model: type[JobSettings]) -> ins
     """The command's signature as typer reads it: an option for each key of `model.options` in the place of `**given`."""
     own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.kind is not one.VAR_KEYWORD]
     for key, shown in model.options.items():
-        option = typer.Option(f"--{key.replace('_', '-')}", metavar=shown, help=model.model_fields[key].description)
-        own.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]))
+        group, _, last = key.rpartition(".")
+        fields = model.model_fields[group].annotation.model_fields if group else model.model_fields  # type: ignore[union-attr]
+        name, text = last.replace("_", "-"), fields[last].description
+        annotation: Any = Annotated[bool | None, typer.Option(f"--{name}/--no-{name}", help=text)]
+        if shown != FLAG:
+            annotation = Annotated[str | None, typer.Option(f"--{name}", metavar=shown, help=text)]
+        own.append(inspect.Parameter(_parameter(key), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
     return inspect.Signature(own)
+
+
+def _parameter(key: str) -> str:
+    return key.replace(".", "__")
 
 
 def _work(name: str, settings: J, check: Callable[[J], None] | None, work: Callable[[J], Summary]) -> None:

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R")
 # What the numerical libraries under TensorFlow read when they start.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+# What ranks raise that only miss another one.
+_COMPANY_LOST = ("Horovod has been shut down", "HorovodInternalError", "gloo/transport", "Connection closed by peer")
 
 
 def launch(
@@ -47,7 +49,7 @@ def launch(
 
     Raises:
         CapacityError: No session, too few slots, or not all processes started in time.
-        EESparkError: What a process raised.
+        EESparkError: What a process raised; a CapacityError where one was lost.
     """
     environment = thread_environment(threads_per_process)
     if processes == 1:
@@ -101,7 +103,9 @@ def count_slots(spark: Any) -> int:
         most = conf.get("spark.dynamicAllocation.maxExecutors", "")
         # Without a limit the queue decides, and only the start timeout can tell.
         return int(most) * (cores // cpus) if most.isdigit() and int(most) < 2**31 - 1 else 2**31 - 1
-    return int(context.defaultParallelism) // cpus
+    instances = conf.get("spark.executor.instances", "")
+    # Executors that are still to come count too.
+    return (int(instances) * cores if instances else int(context.defaultParallelism)) // cpus
 
 
 def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], environment: dict[str, str], timeout_s: int) -> list[R]:
@@ -120,10 +124,7 @@ def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], e
         raise CapacityError(f"{processes} processes were to start within {timeout_s} s and did not: {error}") from error
     except RuntimeError as error:
         error.add_note(told.getvalue())
-        reason = _told_by_ranks(told.getvalue())
-        if reason is None:
-            raise
-        raise reason from error
+        raise _reason_of(error, told.getvalue()) from error
     return results
 
 
@@ -137,17 +138,20 @@ def _run_rank(fn: Callable[..., R], args: tuple[Any, ...]) -> R:
         raise SystemExit(1) from error
 
 
-def _told_by_ranks(text: str) -> Exception | None:
-    """The error that began it, in the stacks of all ranks; those that only miss the others' company come last."""
+def _reason_of(error: RuntimeError, text: str) -> Exception:
+    """The error that began it, as the stacks of all ranks tell; where no rank raised one of its own, one was lost."""
     plain = re.sub(r"^\[\d+\]<stdout>:", "", text, flags=re.MULTILINE)
     ours = error_told_by(plain)
     if ours is not None:
         return ours
     raised = re.findall(r"^(?:\w+\.)*\w+(?:Error|Exception): .+$", plain, re.MULTILINE)
-    raised.sort(key=lambda line: "Horovod has been shut down" in line)
-    if not raised:
-        return None
-    return full_error(raised[0]) if tells_full(raised[0]) else RuntimeError(f"a process that trains raised {raised[0]}")
+    own = [line for line in raised if not any(one in line for one in _COMPANY_LOST)]
+    if not own:
+        return CapacityError(
+            "a process that trains was lost: killed, out of memory, or its machine is gone; run the job again, it goes on after the last "
+            f"epoch (Horovod says: {' '.join(str(error).split())[:300]})"
+        )
+    return full_error(own[0]) if tells_full(own[0]) else RuntimeError(f"a process that trains raised {own[0]}")
 
 
 @contextmanager

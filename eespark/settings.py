@@ -61,7 +61,7 @@ def load_settings(path: str | os.PathLike[str], model: type[S], given: Mapping[s
     Args:
         path: Of the file.
         model: Of the settings.
-        given: Keys that were given otherwise, which go before those of the file.
+        given: Keys that were given otherwise, which go before those of the file; `group.key` is a key of a group.
 
     Raises:
         MissingError: No such file, or an unset variable.
@@ -75,8 +75,9 @@ def load_settings(path: str | os.PathLike[str], model: type[S], given: Mapping[s
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: needed YAML: {error}") from error
     content = {} if content is None else content
-    if given and isinstance(content, dict):
-        content = {**content, **given}
+    for key, value in (given or {}).items() if isinstance(content, dict) else ():
+        group, _, last = key.rpartition(".")
+        content = {**content, group: {**(content.get(group) or {}), last: value}} if group else {**content, key: value}
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from fsspec.implementations.local import LocalFileSystem
 
 from eespark.errors import BusyError, FormatError
+from eespark.io.s3 import is_s3, swap_object
 from eespark.io.storage import open_filesystem, write_bytes
 
 logger = logging.getLogger(__name__)
@@ -84,8 +85,14 @@ def _take(lease: Lease, wait_s: float) -> None:
     until = time.monotonic() + wait_s
     told = stale = False
     while not (_create(lease) and _settled(lease, stale)):
-        found = _read(lease.url)
+        content = _content_of(lease.url)
+        found = _told_by(content)
         if float(found.get("until", 0)) < time.time():
+            if is_s3(lease.url):
+                if content is not None and _swap(lease, content):
+                    logger.warning("the lease %s of %s had run out and is taken", lease.url, _who(found))
+                    return
+                continue
             stale = True
             _remove_stale(lease.url, found)
             continue
@@ -135,11 +142,11 @@ def _create(lease: Lease) -> bool:
 def _renew(lease: Lease, ended: threading.Event) -> None:
     while not ended.wait(lease.seconds / 3):
         try:
-            if _read(lease.url).get("holder") != lease.holder:
+            content = _content_of(lease.url)
+            if content is None or _told_by(content).get("holder") != lease.holder or not _swap(lease, content):
                 lease.lost.set()
                 logger.error("the lease %s was taken by another run", lease.url)
                 return
-            write_bytes(lease.url, _content(lease))
         except OSError as error:
             # Tried again before it runs out; if that fails too, another may take it and `check` tells.
             logger.warning("the lease %s could not be renewed: %s", lease.url, error)
@@ -164,13 +171,33 @@ def _content(lease: Lease) -> bytes:
     return json.dumps({"holder": lease.holder, "until": time.time() + lease.seconds}).encode()
 
 
+def _swap(lease: Lease, content: bytes) -> bool:
+    """Write the lease in the place of what was read; whether that was possible. Only object stores compare and write in one step."""
+    filesystem, path = open_filesystem(lease.url)
+    if is_s3(lease.url):
+        return swap_object(filesystem, path, content, _content(lease))
+    write_bytes(lease.url, _content(lease))
+    return True
+
+
 def _read(url: str) -> dict[str, Any]:
-    """What the file says; nothing where it is gone or broken."""
+    return _told_by(_content_of(url))
+
+
+def _content_of(url: str) -> bytes | None:
     filesystem, path = open_filesystem(url)
     filesystem.invalidate_cache()
     try:
-        told = json.loads(filesystem.cat_file(path))
-    except (FileNotFoundError, ValueError):
+        return bytes(filesystem.cat_file(path))
+    except FileNotFoundError:
+        return None
+
+
+def _told_by(content: bytes | None) -> dict[str, Any]:
+    """What the file says; nothing where it is gone or broken."""
+    try:
+        told = json.loads(content or b"")
+    except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
 

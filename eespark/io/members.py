@@ -12,7 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from eespark.errors import FormatError
-from eespark.io import rasters, safe_xml
+from eespark.io import safe_xml
+from eespark.io.remote_names import gdal_path
 from eespark.io.storage import read_bytes, reading
 
 _MAX_MEMBERS: Final = 100_000
@@ -96,11 +97,11 @@ def _small(sizes: dict[str, int], read: Callable[[str], bytes]) -> Callable[[str
 
 # Polygons are read by us, everything else by GDAL.
 def _member_path(url: str, member: str) -> str:
-    return f"zip://{member}::{url}" if member.endswith(".gml") else rasters.gdal_path(url, member)
+    return f"zip://{member}::{url}" if member.endswith(".gml") else gdal_path(url, member)
 
 
 def _file_path(url: str) -> str:
-    return url if url.endswith(".gml") else rasters.gdal_path(url)
+    return url if url.endswith(".gml") else gdal_path(url)
 
 
 def _size_and_time(info: dict[str, Any]) -> tuple[int, float]:

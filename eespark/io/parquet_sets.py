@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any, Final
 
 import pyarrow.parquet as pq
 
 from eespark.errors import FormatError, MissingError
-from eespark.io.storage import join_url, open_filesystem
+from eespark.io.storage import join_url, open_filesystem, write_bytes
 
 ROW_GROUPS_KEY: Final = b"dataset-toolkit.num_row_groups_per_file.v1"
 PICKLED_KEY: Final = b"dataset-toolkit.unischema.v1"
@@ -38,8 +39,9 @@ def finish_part(url: str) -> dict[str, Any]:
     with filesystem.open(paths[0], "rb") as stream:
         schema = pq.read_schema(stream)
     metadata = {**(schema.metadata or {}), ROW_GROUPS_KEY: json.dumps(groups).encode()}
-    with filesystem.open(join_url(root, "_common_metadata") if root.startswith("/") else f"{root}/_common_metadata", "wb") as stream:
-        pq.write_metadata(schema.with_metadata(metadata), stream)
+    content = io.BytesIO()
+    pq.write_metadata(schema.with_metadata(metadata), content)
+    write_bytes(join_url(url, "_common_metadata"), content.getvalue())
     return {"files": len(paths), "row_groups": len(rows), "row_group_rows": rows}
 
 

@@ -22,6 +22,7 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
 from eespark.errors import FormatError, MissingError
+from eespark.io.remote_names import remote_options
 from eespark.io.storage import write_bytes
 
 Array = npt.NDArray[Any]
@@ -40,7 +41,6 @@ _GDAL = {
 }
 # A VRT under another name could name any file or host as its source.
 _FORMATS = frozenset({"GTiff", "COG", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JP2Lura", "JP2Grok"})
-_VSI = {"s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "http": "/vsicurl/http://", "https": "/vsicurl/https://", "file": "/"}
 
 
 @dataclass(frozen=True)
@@ -64,27 +64,6 @@ class RasterInfo:
     count: int
 
 
-def gdal_path(url: str, member: str | None = None) -> str:
-    """GDAL's name of a URL, or of a member of a zip at that URL."""
-    scheme, separator, rest = url.partition("://")
-    path = url
-    if separator:
-        if scheme not in _VSI:
-            raise FormatError(f"GDAL reads {', '.join(sorted(_VSI))} and local paths, found {url}; copy it to scratch first")
-        path = _VSI[scheme] + rest.lstrip("/") if scheme != "file" else "/" + rest.lstrip("/")
-    return (
-        path if member is None else f"/vsizip/{path}/{member}" if path.startswith("/vsi") else f"/vsizip/{os.path.abspath(path)}/{member}"
-    )
-
-
-def plain_url(path: str) -> str:
-    """The URL that a GDAL path stands for, as other tools name it; members of zips and local paths stay as they are."""
-    for prefix, url in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
-        if path.startswith(prefix):
-            return url + path.removeprefix(prefix)
-    return path
-
-
 @contextmanager
 def open_raster(path: str) -> Iterator[Any]:
     """The opened dataset of a GDAL path; GDAL's errors come out as ours.
@@ -95,7 +74,7 @@ def open_raster(path: str) -> Iterator[Any]:
     """
     if not path.startswith("/vsi") and not os.path.exists(path):
         raise MissingError(f"needed a raster, found no file {path}")
-    with decoding(path), rasterio.Env(**_GDAL), rasterio.open(path) as dataset:
+    with decoding(path), rasterio.Env(**_GDAL, **remote_options(path)), rasterio.open(path) as dataset:
         if dataset.driver not in _FORMATS:
             raise FormatError(f"{path}: needed a GeoTIFF or JPEG 2000, found {dataset.driver}; do not use this file")
         yield dataset

@@ -12,7 +12,7 @@ import shapely
 import shapely.affinity
 
 from eespark.bands import CLOUD_MASK, RESOLUTION_M
-from eespark.io.rasters import plain_url
+from eespark.io.remote_names import plain_url
 from eespark.io.safe_s1 import parse_scene_name
 from eespark.io.storage import join_url, write_text
 

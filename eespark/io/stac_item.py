@@ -12,7 +12,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from eespark.errors import FormatError, MissingError
-from eespark.io import rasters
+from eespark.io.remote_names import gdal_path
 from eespark.io.storage import open_filesystem, read_text
 
 MAX_ITEM_BYTES: Final = 8 * 1024 * 1024
@@ -48,11 +48,11 @@ def asset_path(href: str, item_url: str) -> str:
     filesystem, item_path = open_filesystem(item_url)
     beside = f"{posixpath.dirname(item_path)}/{posixpath.basename(href)}"
     if filesystem.exists(beside):
-        return rasters.gdal_path(beside if "file" in filesystem.protocol else str(filesystem.unstrip_protocol(beside)))
+        return gdal_path(beside if "file" in filesystem.protocol else str(filesystem.unstrip_protocol(beside)))
     if "://" in href:
-        return rasters.gdal_path(href)
+        return gdal_path(href)
     path = posixpath.normpath(posixpath.join(posixpath.dirname(item_path), href))
-    return rasters.gdal_path(path if "file" in filesystem.protocol else str(filesystem.unstrip_protocol(path)))
+    return gdal_path(path if "file" in filesystem.protocol else str(filesystem.unstrip_protocol(path)))
 
 
 def footprint_of(item: dict[str, Any], url: str) -> bytes:

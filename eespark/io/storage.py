@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import tokenize
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -22,6 +23,13 @@ NPZ_ERRORS: Final = (
     OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 """What reading an npz archive raises that is empty, cut short or damaged: of numpy, of zipfile, and of the parser of numpy's headers."""
+
+
+# The class that fsspec has for hdfs:// needs a native library.
+fsspec.register_implementation("hdfs", "eespark.io.hdfs.HdfsFileSystem", clobber=True)
+# Other processes write while this one looks.
+for _scheme in ("s3", "s3a"):
+    fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
 
 
 def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -106,11 +114,16 @@ def _zip_errors(url: str) -> tuple[type[Exception], ...]:
 
 
 def _server_errors(url: str) -> tuple[type[Exception], ...]:
-    if "http://" not in url and "https://" not in url:
-        return ()
-    import aiohttp  # here, for it takes 0.2 s in every process that never speaks to a server
+    # Imported here, for they take 0.2 s in every process that never speaks to a server.
+    if "hdfs://" in url:
+        import requests
 
-    return (aiohttp.ClientError,)
+        return (requests.RequestException,)
+    if "http://" in url or "https://" in url:
+        import aiohttp
+
+        return (aiohttp.ClientError,)
+    return ()
 
 
 def read_text(url: str) -> str:
@@ -133,7 +146,7 @@ def write_bytes(url: str, content: bytes) -> None:
     if parent:
         filesystem.makedirs(parent, exist_ok=True)
     if not isinstance(filesystem, LocalFileSystem):
-        # An object appears whole when its upload ends; on HDFS the manifest that is written last marks the whole.
+        # An object appears whole when its upload ends; so does a file on HDFS.
         filesystem.pipe_file(path, content)
         return
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
@@ -185,17 +198,72 @@ def list_files(url: str, suffix: str) -> list[str]:
 
 
 def remove_tree(url: str) -> None:
-    """Remove a folder and all below it; nothing happens where there is none."""
+    """Remove a folder and all below it, its manifest first; nothing happens where there is none."""
     filesystem, path = open_filesystem(url)
+    manifest = f"{path.rstrip('/')}/{FILE_NAME}"
+    if not _moves_folders(filesystem) and filesystem.exists(manifest):
+        filesystem.rm_file(manifest)  # what is left when this is broken off is not taken for whole
     if filesystem.exists(path):
         filesystem.rm(path, recursive=True)
 
 
 def publish_folder(temporary: str, final: str) -> None:
-    """Move a finished folder to its final name, in the place of an older one if there is one."""
+    """Move a finished folder to its final name, in the place of an older one if there is one.
+
+    Object stores cannot move: there its objects are copied one by one, the manifest last.
+    """
     filesystem, path = open_filesystem(final)
     _, source = open_filesystem(temporary)
-    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    if filesystem.exists(path):
-        filesystem.rm(path, recursive=True)
-    filesystem.mv(source, path, recursive=True)
+    remove_tree(final)
+    if _moves_folders(filesystem):
+        filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        filesystem.mv(source, path, recursive=True)
+        return
+    for name in _manifest_last(filesystem.find(source)):
+        filesystem.mv(name, f"{path.rstrip('/')}/{name[len(source.rstrip('/')) + 1 :]}")
+    remove_tree(temporary)
+
+
+def put_folder(folder: str, url: str) -> None:
+    """Copy a finished local folder to a URL, in the place of an older one if there is one.
+
+    Args:
+        folder: Local path.
+        url: Of the folder that it becomes: in one step where folders can be moved, else with its manifest last.
+    """
+    filesystem, _ = open_filesystem(url)
+    final = url.rstrip("/")
+    # Always under the same name: what a killed run left behind makes room for the next one.
+    target = f"{final}.building" if _moves_folders(filesystem) else final
+    remove_tree(target)
+    names = (os.path.join(at, name) for at, _, files in os.walk(folder) for name in files)
+    for name in _manifest_last(names):
+        _, path = open_filesystem(join_url(target, *os.path.relpath(name, folder).split(os.sep)))
+        filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        filesystem.put_file(name, path)
+    if target != final:
+        publish_folder(target, final)
+
+
+@contextmanager
+def new_folder(url: str) -> Iterator[str]:
+    """A local folder to fill, which becomes the folder at the URL, in the place of an older one, when the context ends without an error."""
+    if not is_local(url):
+        with tempfile.TemporaryDirectory(prefix="eespark-folder-") as scratch:
+            yield scratch
+            put_folder(scratch, url)
+        return
+    building = f"{local_path(url).rstrip('/')}.building"
+    remove_tree(building)
+    os.makedirs(building)
+    yield building
+    publish_folder(building, local_path(url))
+
+
+def _moves_folders(filesystem: fsspec.AbstractFileSystem) -> bool:
+    return isinstance(filesystem, LocalFileSystem) or filesystem.protocol == "hdfs"
+
+
+def _manifest_last(paths: Iterable[str]) -> list[str]:
+    """Paths of files, in order, those of a manifest behind the others."""
+    return sorted(paths, key=lambda path: (path.rsplit("/", 1)[-1] == FILE_NAME, path))

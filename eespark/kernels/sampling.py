@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eespark.errors import SettingsError
+from eespark.schema import SPLITS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -157,7 +158,8 @@ def assign_blocks(counts: Ints, keys: UInts, shares: Mapping[str, float]) -> lis
 
     Source: Sechidis et al. 2011, "On the stratification of multi-label data" (iterative stratification).
     """
-    parts = list(shares)
+    # Settings that list the same shares in another order say the same.
+    parts = sorted(shares, key=lambda part: (SPLITS.index(part) if part in SPLITS else len(SPLITS), part))
     share = np.array([shares[p] for p in parts], np.float64)
     if abs(share.sum() - 1.0) > 1e-9 or (share < 0).any():
         raise SettingsError(f"needed shares of parts that sum to 1, found {dict(shares)}")

@@ -25,7 +25,7 @@ from eespark.manifest import build_manifest
 from eespark.schema import OBSERVATIONS, PRODUCTS, SAMPLES, TRAINING
 from eespark.settings import Share, Url
 from eespark.spark.parts import content_hash, with_order, write_parts
-from eespark.spark.tables import current_version, open_table
+from eespark.spark.tables import current_version, jvm_url, open_table
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ def _manifest(spark: SparkSession, settings: BuildSettings, building: str, told:
         "classes": classes,
         "bands": list(BANDS),
         "scale": REFLECTANCE_SCALE,
-        "statistics": _statistics(spark.read.parquet(join_url(building, "train")), told["times"]),
+        "statistics": _statistics(spark.read.parquet(jvm_url(join_url(building, "train"))), told["times"]),
         "grid": {
             "kind": settings.grid,
             **({"step_days": settings.step_days, "max_gap_days": settings.max_gap_days} if settings.grid == "regular" else {}),

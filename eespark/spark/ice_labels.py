@@ -24,7 +24,7 @@ from eespark.schema_polar import ICE_LABELS
 from eespark.settings import Share, Url
 from eespark.spark.ice_scenes import carry_fast, match_scenes, scene_outlines
 from eespark.spark.scenes import current_scenes
-from eespark.spark.tables import conform, ensure_table, open_table, retry_conflicts, sql_text, table_schema
+from eespark.spark.tables import conform, ensure_table, jvm_url, open_table, retry_conflicts, sql_text, table_schema
 from eespark.spark.tasks import one_task_each
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def import_ice_labels(spark: SparkSession, settings: IceImportSettings) -> dict[
     names = ", ".join(sql_text(source.name) for source in settings.sources)
 
     def write() -> None:
-        labels.write.format("delta").mode("overwrite").option("replaceWhere", f"source IN ({names})").save(settings.labels)
+        labels.write.format("delta").mode("overwrite").option("replaceWhere", f"source IN ({names})").save(jvm_url(settings.labels))
 
     retry_conflicts(write, "writing labels of ice")
     summary = _summarise(labels, failed, settings)

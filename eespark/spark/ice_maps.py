@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,8 +29,7 @@ from eespark.io.sar_scene import open_scene
 from eespark.io.storage import (
     join_url,
     list_files,
-    local_path,
-    publish_folder,
+    new_folder,
     read_bytes,
     read_manifest,
     remove_tree,
@@ -239,19 +237,16 @@ def _assemble(work: SceneWork, drawn: list[Row], told: tuple[IceMapSettings, dic
     if drawn:
         polygons = to_polar([shapely.from_wkb(bytes(one["geometry"])) for one in drawn], drawn[0]["crs"], settings.crs)
         layers["analyst"] = burn_classes(polygons, np.array([one["class_id"] for one in drawn]), grid)
-    building = join_url(settings.maps, f"{name}.building")
-    remove_tree(building)
-    os.makedirs(local_path(building))
-    counts = write_layers(building, grid, layers, classes) | _write_chart(settings, bundle, layers, grid, building)
-    write_scene_item(building, grid, (shapely.from_wkb(bytes(scene["footprint"])), scene["sensing_time"]), layers, classes)
     content = {
         "bundle": manifest_hash(bundle), "legend": bundle["legend"], "tile": name, "settings": settings.model_dump(mode="json"),
         "classes": [{"id": c, "name": text, "colour": colour} for c, (text, colour) in sorted(classes.items())],
-        "counts": counts, "run": work.run, "model": bundle["model"], "sensing_time": scene["sensing_time"].isoformat(),
+        "run": work.run, "model": bundle["model"], "sensing_time": scene["sensing_time"].isoformat(),
         "product": {"product_id": name, "fingerprint": scene["fingerprint"]}, "cell_px": plan.cell_px,
     }  # fmt: skip
-    write_manifest(building, build_manifest("map", content, __version__))
-    publish_folder(building, join_url(settings.maps, name))
+    with new_folder(join_url(settings.maps, name)) as building:
+        counts = write_layers(building, grid, layers, classes) | _write_chart(settings, bundle, layers, grid, building)
+        write_scene_item(building, grid, (shapely.from_wkb(bytes(scene["footprint"])), scene["sensing_time"]), layers, classes)
+        write_manifest(building, build_manifest("map", {**content, "counts": counts}, __version__))
     remove_tree(join_url(settings.maps, "_parts", name))
     return int(counts["pixels"])
 

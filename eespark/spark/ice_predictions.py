@@ -15,6 +15,7 @@ from eespark.io.storage import join_url
 from eespark.io.tiles import NO_CLASS
 from eespark.predict import Bundle, load_bundle, predict_looks, predict_patches
 from eespark.spark.patch_sets import classes_of, inputs_in
+from eespark.spark.tables import jvm_url
 
 _KEPT: Final = ("sample_id", "product_id", "season", "x", "y", "class_id")
 _SCHEMA: Final = (
@@ -43,7 +44,7 @@ def predictions(spark: SparkSession, training_set: str, part: str, bundle_url: s
             if batch.num_rows:
                 yield _of_rows(batch, bundle) if batch.column("classes").null_count else _of_looks(batch, bundle, look_step)
 
-    rows = spark.read.parquet(url)
+    rows = spark.read.parquet(jvm_url(url))
     if "classes" not in rows.columns:  # sets that were imported
         rows = rows.withColumn("classes", F.lit(None).cast("binary"))
     if "row" in rows.columns:

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from eespark import __version__
 from eespark.errors import ManifestError, MissingError
 from eespark.ice_legend import load_ice_legend
-from eespark.io.storage import join_url, publish_folder, read_manifest, remove_tree, write_manifest
+from eespark.io.storage import join_url, new_folder, read_manifest, write_manifest
 from eespark.job import JobSettings
 from eespark.kernels.backscatter import fit_slopes, moments_of
 from eespark.manifest import build_manifest, inputs_of, labels_of, manifest_hash
@@ -116,8 +116,6 @@ def _middles(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
 def _write(
     settings: IceValidateSettings, table: pd.DataFrame, protocols: dict[str, Any], training: dict[str, Any], bundles: dict[str, Any]
 ) -> dict[str, Any]:
-    building = settings.validation.rstrip("/") + ".building"
-    remove_tree(building)
     content = {
         "bundle": {name: manifest_hash(bundle) for name, bundle in bundles.items()},
         "models": {name: {"model": one["model"], "incidence": one["settings"]["model"]["incidence"]} for name, one in bundles.items()},
@@ -128,9 +126,9 @@ def _write(
         "protocols": protocols,
         "settings": settings.model_dump(mode="json"),
     }
-    write_manifest(building, build_manifest("validation", content, __version__))
-    table.to_parquet(join_url(building, "predictions.parquet"), index=False)
-    publish_folder(building, settings.validation)
+    with new_folder(settings.validation) as building:
+        table.to_parquet(join_url(building, "predictions.parquet"), index=False)
+        write_manifest(building, build_manifest("validation", content, __version__))
     headline: dict[str, Any] = {}
     for part, models in protocols.items():
         for name, told in models.items():

@@ -25,7 +25,7 @@ from eespark.schema_polar import ICEBERGS
 from eespark.settings import Share, Url
 from eespark.spark.patches import read_land
 from eespark.spark.scenes import current_scenes
-from eespark.spark.tables import conform, ensure_table, retry_conflicts, sql_text
+from eespark.spark.tables import conform, ensure_table, jvm_url, retry_conflicts, sql_text
 from eespark.spark.tasks import one_task_each
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def detect_icebergs(spark: SparkSession, settings: IcebergSettings) -> dict[str,
     done = ", ".join(sql_text(scene[0]) for scene in scenes if scene[0] not in failed)
 
     def write() -> None:
-        found.write.format("delta").mode("overwrite").option("replaceWhere", f"scene IN ({done})").save(settings.icebergs)
+        found.write.format("delta").mode("overwrite").option("replaceWhere", f"scene IN ({done})").save(jvm_url(settings.icebergs))
 
     if done:
         retry_conflicts(write, "writing icebergs")

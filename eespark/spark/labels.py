@@ -23,7 +23,7 @@ from eespark.legend import load_codes, load_legend, place_record
 from eespark.schema import LABELS, PRODUCTS
 from eespark.spark.blocks import LABEL_CRS
 from eespark.spark.label_settings import ImportSettings
-from eespark.spark.tables import conform, ensure_table, open_table, retry_conflicts, sql_text, table_schema
+from eespark.spark.tables import conform, ensure_table, jvm_url, open_table, retry_conflicts, sql_text, table_schema
 from eespark.spark.tasks import one_task_each
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def import_labels(spark: SparkSession, settings: ImportSettings) -> dict[str, An
     names = ", ".join(sql_text(name) for name in every)
 
     def write() -> None:
-        marked.write.format("delta").mode("overwrite").option("replaceWhere", f"source IN ({names})").save(settings.labels)
+        marked.write.format("delta").mode("overwrite").option("replaceWhere", f"source IN ({names})").save(jvm_url(settings.labels))
 
     retry_conflicts(write, "writing labels")
     marked.unpersist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -27,7 +26,7 @@ from eespark.io.mapfiles import (
     write_layers,
     write_parcels,
 )
-from eespark.io.storage import join_url, local_path, open_filesystem, publish_folder, remove_tree, url_exists, write_manifest
+from eespark.io.storage import join_url, new_folder, open_filesystem, remove_tree, url_exists, write_manifest
 from eespark.manifest import build_manifest, manifest_hash
 from eespark.predict import classes_of
 from eespark.spark.map_priors import read_priors
@@ -99,14 +98,11 @@ def _assemble(settings: MapSettings, work: TileWork, bundle: dict[str, Any], fai
             f"tile {work.grid.tile}: needed a predicted block, found none of {len(holes)}; block {first[0]}: {first[1]}. "
             "An older map, if there is one, stays"
         )
-    building = join_url(settings.maps, f"{work.grid.tile}.building")
-    remove_tree(building)
-    os.makedirs(local_path(building))
-    counts = {**write_layers(building, work.grid, layers, classes), "holes": len(holes)}
-    if parcels is not None:
-        counts |= write_parcels(building, parcels)
-    _describe(settings, work, bundle, building, {"counts": counts, "failed_blocks": holes})
-    publish_folder(building, join_url(settings.maps, work.grid.tile))
+    with new_folder(join_url(settings.maps, work.grid.tile)) as building:
+        counts = {**write_layers(building, work.grid, layers, classes), "holes": len(holes)}
+        if parcels is not None:
+            counts |= write_parcels(building, parcels)
+        _describe(settings, work, bundle, building, {"counts": counts, "failed_blocks": holes})
     _clear_parts(settings, work, keep_own=bool(holes))
     return counts
 

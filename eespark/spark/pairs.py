@@ -25,7 +25,7 @@ from eespark.polar_geometry import POLAR_CRS, to_polar
 from eespark.schema import PRODUCTS
 from eespark.schema_polar import PAIRS
 from eespark.settings import Share, Url
-from eespark.spark.tables import conform, ensure_table, open_table, retry_conflicts
+from eespark.spark.tables import conform, ensure_table, jvm_url, open_table, retry_conflicts
 from eespark.spark.tasks import one_task_each
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def find_pairs(spark: SparkSession, settings: PairSettings) -> dict[str, Any]:
     told = spark.createDataFrame([(one["key"], one["quicklook"]) for one in looks], "_key string, quicklook string")
     whole = pairs.drop("quicklook").join(F.broadcast(told), F.concat_ws("|", "scene", "product_id") == F.col("_key"), "left")
     table = conform(whole, PAIRS).persist()
-    retry_conflicts(lambda: table.write.format("delta").mode("overwrite").save(settings.pairs), "writing pairs")
+    retry_conflicts(lambda: table.write.format("delta").mode("overwrite").save(jvm_url(settings.pairs)), "writing pairs")
     failed = {one["key"]: one["reason"] for one in looks if one["reason"]}
     for key, reason in failed.items():
         logger.warning("find_pairs: no quick look of %s: %s", key, reason)

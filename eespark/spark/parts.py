@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from eespark.io.parquet_sets import finish_part
 from eespark.io.storage import join_url
 from eespark.schema import SPLITS, Table
+from eespark.spark.tables import jvm_url
 from eespark.spark.tasks import one_partition_each
 
 _FEW_A_GROUP: Final = 32
@@ -41,7 +42,7 @@ def write_parts(rows: DataFrame, table: Table, building: str, rows_per_group: in
         part = _grouped(own, counts[split], groups, table.names[0])
         part = one_partition_each(part, "_group", groups).sortWithinPartitions("_order").select(*table.names)
         # One row group a file: what Petastorm shuffles and shards.
-        part.write.option("parquet.block.size", 1 << 30).parquet(url)
+        part.write.option("parquet.block.size", 1 << 30).parquet(jvm_url(url))
         by_class = own.groupBy("class_id").agg(F.count("*").alias("n")).collect()
         parts[split] = {"rows": counts[split], "rows_by_class": {str(r["class_id"]): int(r["n"]) for r in by_class}, **finish_part(url)}
     return parts
@@ -50,7 +51,7 @@ def write_parts(rows: DataFrame, table: Table, building: str, rows_per_group: in
 def content_hash(spark: SparkSession, table: Table, building: str, parts: Iterable[str]) -> str:
     """A hash of all rows of all parts, whatever their order."""
     hashed = F.sum(F.xxhash64(*table.names).cast("decimal(38,0)"))
-    total = sum(int(spark.read.parquet(join_url(building, part)).agg(hashed).head()[0]) for part in parts)
+    total = sum(int(spark.read.parquet(jvm_url(join_url(building, part))).agg(hashed).head()[0]) for part in parts)
     return f"{total % 2**64:016x}"
 
 

@@ -27,7 +27,7 @@ from eespark.schema_polar import PATCHES, TRAINING_PATCHES
 from eespark.settings import Share, Url
 from eespark.spark.parts import content_hash, with_order, write_parts
 from eespark.spark.patch_splits import SplitRule, assign_parts, audit, drop_leaks, season_column
-from eespark.spark.tables import current_version, open_table
+from eespark.spark.tables import current_version, jvm_url, open_table
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def build_patch_set(spark: SparkSession, settings: PatchSetSettings) -> dict[str
         raise MissingError(f"needed patches of the training part, found none among {drawn}; lower guard_m, or hold out less")
     if shape["labels"] == "looks":
         for part, of_part in parts.items():
-            of_part["looks_by_class"] = _looks_by_class(spark.read.parquet(join_url(building, part)))
+            of_part["looks_by_class"] = _looks_by_class(spark.read.parquet(jvm_url(join_url(building, part))))
     kept = sum(part["rows"] for part in parts.values())
     told = {"parts": parts, "tables": versions, "audit": told_audit, "dropped": {"patches": drawn, "too_near_another_part": drawn - kept}}
     content = _manifest(spark, settings, building, told, shape)
@@ -218,7 +218,7 @@ def _manifest(
         "sample_set": settings.patch_set,
         "legend": legend.key,
         "classes": classes,
-        "statistics": _statistics(spark.read.parquet(join_url(building, "train")), int(shape["size"]), len(shape["bands"])),
+        "statistics": _statistics(spark.read.parquet(jvm_url(join_url(building, "train"))), int(shape["size"]), len(shape["bands"])),
         "settings": settings.model_dump(mode="json"),
         "content_hash": content_hash(spark, TRAINING_PATCHES, building, told["parts"]),
         "settings_hash": f"{hash_text(settings.model_dump_json(exclude={'summary', 'training_set'})):016x}",

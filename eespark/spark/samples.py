@@ -23,7 +23,7 @@ from eespark.spark import splits
 from eespark.spark.blocks import block_table, label_blocks, pure_counts, pure_pixels, tile_grids
 from eespark.spark.draw_settings import DrawSettings, check_extends, check_same
 from eespark.spark.point_samples import burn_by_points, place_points
-from eespark.spark.tables import append_once, conform, current_version, delete_rows, ensure_table, open_table
+from eespark.spark.tables import append_once, conform, current_version, delete_rows, ensure_table, jvm_url, open_table
 
 logger = logging.getLogger(__name__)
 _PLACED: Final = ("label_id", "source", "class_id", "geometry", "point_x", "point_y", "valid_from", "valid_to", "weight")
@@ -133,7 +133,7 @@ def _assign(spark: SparkSession, settings: DrawSettings, labels: DataFrame, coun
     parcels = parcels.withColumn("held_out", F.col("home").isin(list(settings.holdout_tiles)) if settings.holdout_tiles else F.lit(False))
     frozen = None
     if settings.extends:
-        frozen = spark.read.parquet(join_url(settings.sets, settings.extends, "blocks"))
+        frozen = spark.read.parquet(jvm_url(join_url(settings.sets, settings.extends, "blocks")))
     placed = splits.assign_parts(parcels, settings.split_shares, settings.split_block_m, settings.seed, frozen)
     seen = points.select(
         *_PLACED,
@@ -255,7 +255,9 @@ def _publish(spark: SparkSession, settings: DrawSettings, assigned: DataFrame, s
     """Write what stands beside the rows, the manifest last: it says that all is there."""
     folder = join_url(settings.sets, settings.sample_set)
     remove_tree(folder)
-    splits.block_parts(spark, assigned.where("split <> 'points'")).coalesce(1).write.mode("overwrite").parquet(join_url(folder, "blocks"))
+    splits.block_parts(spark, assigned.where("split <> 'points'")).coalesce(1).write.mode("overwrite").parquet(
+        jvm_url(join_url(folder, "blocks"))
+    )
     content = {
         "sample_set": settings.sample_set,
         "legend": load_legend(settings.legend).key,

@@ -173,7 +173,6 @@ def _check_extensions(spark: SparkSession) -> None:
                 f"needed a Spark session with {name}, found extensions {extensions!r}; "
                 "start it by: spark-submit --properties-file deploy/conf/spark-small.conf (or spark-large.conf)"
             )
-    spark.sparkContext.setCheckpointDir(os.environ.get("EESPARK_SCRATCH", "/tmp/eespark-checkpoints"))  # noqa: S108
 
 
 def _use_this_python() -> None:

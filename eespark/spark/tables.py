@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType, _parse_datatype_string
 
 from eespark.errors import FormatError, MissingError
+from eespark.io.storage import is_local, local_path
 from eespark.schema import SCHEMA_VERSION, Table
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,18 @@ _CONFLICTS: Final = (
 )
 
 
+def jvm_url(url: str) -> str:
+    """The URL as Spark's JVM takes it: plain paths are local whatever the cluster's own file system is, and S3 goes by S3A."""
+    if is_local(url):
+        return f"file:{local_path(url)}"
+    return f"s3a://{url.removeprefix('s3://')}" if url.startswith("s3://") else url
+
+
+def delta_table(spark: SparkSession, url: str) -> DeltaTable:
+    """The Delta table at a URL, to be changed."""
+    return DeltaTable.forPath(spark, jvm_url(url))
+
+
 def table_schema(table: Table) -> StructType:
     """Spark's schema of a table; needs a running session, which parses it."""
     schema = _parse_datatype_string(table.ddl())
@@ -48,8 +61,8 @@ def ensure_table(spark: SparkSession, url: str, table: Table) -> None:
     Raises:
         FormatError: There is a table of another schema or version.
     """
-    if not DeltaTable.isDeltaTable(spark, url):
-        builder = DeltaTable.createIfNotExists(spark).location(url).addColumns(table_schema(table))
+    if not table_exists(spark, url):
+        builder = DeltaTable.createIfNotExists(spark).location(jvm_url(url)).addColumns(table_schema(table))
         builder = builder.property(_PROPERTY, str(SCHEMA_VERSION)).property(*_KEEP_LOG)
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
@@ -65,23 +78,23 @@ def open_table(spark: SparkSession, url: str, table: Table, version: int | None 
         MissingError: There is no such table.
         FormatError: Its schema or version is another.
     """
-    if not DeltaTable.isDeltaTable(spark, url):
+    if not table_exists(spark, url):
         raise MissingError(f"needed the table {table.name} at {url}, found none; run the job that writes it first")
     _check(spark, url, table)
     reader = spark.read.format("delta")
     if version is not None:
         reader = reader.option("versionAsOf", version)
-    return reader.load(url).select(*table.names)
+    return reader.load(jvm_url(url)).select(*table.names)
 
 
 def table_exists(spark: SparkSession, url: str) -> bool:
     """Whether there is a Delta table at the URL."""
-    return bool(DeltaTable.isDeltaTable(spark, url))
+    return bool(DeltaTable.isDeltaTable(spark, jvm_url(url)))
 
 
 def current_version(spark: SparkSession, url: str) -> int:
     """The table's newest version."""
-    return int(DeltaTable.forPath(spark, url).history(1).select("version").head()[0])
+    return int(delta_table(spark, url).history(1).select("version").head()[0])
 
 
 def conform(rows: DataFrame, table: Table) -> DataFrame:
@@ -107,14 +120,12 @@ def append_once(rows: DataFrame, url: str, transaction: str, metadata: Mapping[s
     """
     options = {"txnAppId": transaction, "txnVersion": "1", "userMetadata": json.dumps({"transaction": transaction, **metadata})}
     # Two drivers that write one chunk at the same moment conflict; the second try finds it there and writes nothing.
-    retry_conflicts(lambda: rows.write.format("delta").mode("append").options(**options).save(url), f"appending to {url}")
+    retry_conflicts(lambda: rows.write.format("delta").mode("append").options(**options).save(jvm_url(url)), f"appending to {url}")
 
 
 def commits(spark: SparkSession, url: str) -> list[dict[str, Any]]:
     """What `append_once` kept of each of its transactions, oldest first."""
-    history = (
-        DeltaTable.forPath(spark, url).history().where("userMetadata IS NOT NULL").select("version", "userMetadata").orderBy("version")
-    )
+    history = delta_table(spark, url).history().where("userMetadata IS NOT NULL").select("version", "userMetadata").orderBy("version")
     told = (json.loads(row.userMetadata) for row in history.collect())
     return [one for one in told if isinstance(one, dict) and "transaction" in one]
 
@@ -124,7 +135,7 @@ def upsert(spark: SparkSession, rows: DataFrame, url: str, table: Table) -> None
     condition = " AND ".join(f"old.{key} = new.{key}" for key in table.key)
 
     def merge() -> None:
-        target = DeltaTable.forPath(spark, url).alias("old")
+        target = delta_table(spark, url).alias("old")
         target.merge(conform(rows, table).alias("new"), condition).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
     retry_conflicts(merge, f"MERGE into {table.name}")
@@ -132,12 +143,12 @@ def upsert(spark: SparkSession, rows: DataFrame, url: str, table: Table) -> None
 
 def delete_rows(spark: SparkSession, url: str, condition: str) -> None:
     """Delete the rows that a SQL condition names."""
-    retry_conflicts(lambda: DeltaTable.forPath(spark, url).delete(condition), f"deleting rows of {url}")
+    retry_conflicts(lambda: delta_table(spark, url).delete(condition), f"deleting rows of {url}")
 
 
 def update_rows(spark: SparkSession, url: str, condition: str, values: Mapping[str, str]) -> None:
     """Set columns, each to a SQL expression, in the rows that a SQL condition names."""
-    retry_conflicts(lambda: DeltaTable.forPath(spark, url).update(condition, dict(values)), f"updating rows of {url}")
+    retry_conflicts(lambda: delta_table(spark, url).update(condition, dict(values)), f"updating rows of {url}")
 
 
 def sql_text(text: str) -> str:
@@ -166,14 +177,14 @@ def retry_conflicts(action: Callable[[], T], what: str, attempts: int = 6) -> T:
 
 def _check(spark: SparkSession, url: str, table: Table) -> None:
     # `detail()` would count the table's files, which costs five times as much at every opening.
-    properties = spark.sql(f"SHOW TBLPROPERTIES delta.`{url.replace('`', '``')}`").collect()
+    properties = spark.sql(f"SHOW TBLPROPERTIES delta.`{jvm_url(url).replace('`', '``')}`").collect()
     found = {row["key"]: row["value"] for row in properties}.get(_PROPERTY)
     if found != str(SCHEMA_VERSION):
         raise FormatError(
             f"{url}: needed {table.name} of schema version {SCHEMA_VERSION}, found {found or 'a table that is not of eespark'}; "
             "name another folder, or migrate it"
         )
-    columns = set(spark.read.format("delta").load(url).columns)
+    columns = set(spark.read.format("delta").load(jvm_url(url)).columns)
     absent = [name for name in table.names if name not in columns]
     if absent:
         raise FormatError(f"{url}: needed {table.name} with the columns {', '.join(absent)}, found {', '.join(sorted(columns))}")

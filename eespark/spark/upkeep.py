@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
-from delta.tables import DeltaTable
 from pydantic import Field, model_validator
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -21,7 +20,7 @@ from eespark.schema import OBSERVATIONS, PRODUCTS
 from eespark.settings import Url, load_settings
 from eespark.spark.ledger import Ledger
 from eespark.spark.observations import ExtractSettings, extract_series
-from eespark.spark.tables import current_version, open_table, table_exists
+from eespark.spark.tables import current_version, delta_table, open_table, table_exists
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +82,10 @@ def compact_tables(spark: SparkSession, settings: CompactSettings) -> dict[str, 
         _need_table(spark, url)
         before = len(list_files(url, ".parquet"))
         spark.sparkContext.setJobDescription(f"compact_tables: {url}")
-        DeltaTable.forPath(spark, url).optimize().executeCompaction()
+        delta_table(spark, url).optimize().executeCompaction()
         pinned = sorted(pins.get(_place(url), ()))
         hours = max(settings.retain_h, _hours_needed(spark, url, pinned, datetime.now(UTC)))
-        DeltaTable.forPath(spark, url).vacuum(hours)
+        delta_table(spark, url).vacuum(hours)
         told[url] = {"files_before": before, "files": len(list_files(url, ".parquet")), "retained_h": hours, "pinned_versions": pinned}
         logger.info("compact_tables: %s: %d files became %d", url, before, told[url]["files"])
     return {"tables": told}
@@ -118,7 +117,7 @@ def restore_tables(spark: SparkSession, settings: RestoreSettings) -> dict[str, 
     for url, versions in told.items():
         if versions["to_version"] != versions["from_version"]:
             try:
-                DeltaTable.forPath(spark, url).restoreToVersion(versions["to_version"])
+                delta_table(spark, url).restoreToVersion(versions["to_version"])
             except PySparkException as error:
                 raise MissingError(f"{url}: needed the files of version {versions['to_version']}, found some removed ({error})") from error
         logger.info("restore_tables: %s: version %d again", url, versions["to_version"])
@@ -162,7 +161,7 @@ def _version_at(spark: SparkSession, url: str, when: datetime) -> int:
 
 def _commit_times(spark: SparkSession, url: str) -> dict[int, float]:
     """Version -> seconds since 1970 of its commit."""
-    history = DeltaTable.forPath(spark, url).history().select("version", F.col("timestamp").cast("double").alias("at"))
+    history = delta_table(spark, url).history().select("version", F.col("timestamp").cast("double").alias("at"))
     return {int(row["version"]): float(row["at"]) for row in history.collect()}
 
 

@@ -24,6 +24,7 @@ from eespark.manifest import build_manifest, inputs_of, manifest_hash
 from eespark.predict import load_bundle
 from eespark.report.validation import PROTOCOLS, disjoint_areas, lucas, summarise_models, unseen_tiles
 from eespark.settings import Url
+from eespark.spark.tables import jvm_url
 
 logger = logging.getLogger(__name__)
 _COLUMNS: Final = (
@@ -75,8 +76,8 @@ def validate(spark: SparkSession, settings: ValidateSettings) -> dict[str, Any]:
     predictions = frames[0]
     for frame in frames[1:]:
         predictions = predictions.unionByName(frame)
-    predictions.write.parquet(join_url(building, "predictions"))
-    table = spark.read.parquet(join_url(building, "predictions")).toPandas()
+    predictions.write.parquet(jvm_url(join_url(building, "predictions")))
+    table = spark.read.parquet(jvm_url(join_url(building, "predictions"))).toPandas()
     if settings.forest_trees:
         table = pd.concat([table, _forest(settings, table, training)], ignore_index=True)
     protocols = _estimate(table, training, settings)
@@ -112,7 +113,7 @@ def _network(spark: SparkSession, settings: ValidateSettings, part: str, model: 
             ]
             yield pa.RecordBatch.from_arrays([*kept, *extra], names=[*_COLUMNS, "predicted", "confidence", "novelty"])
 
-    rows = spark.read.parquet(url).select(*_COLUMNS, "reflectance", "valid", "day").mapInArrow(predict, schema)
+    rows = spark.read.parquet(jvm_url(url)).select(*_COLUMNS, "reflectance", "valid", "day").mapInArrow(predict, schema)
     cluster = F.concat_ws("_", *(F.floor(F.col(axis) / settings.cluster_m).cast("string") for axis in ("point_x", "point_y")))
     name = model["name"] if isinstance(model, dict) else str(model)
     return rows.withColumn("split", F.lit(part)).withColumn("cluster", cluster).withColumn("model", F.lit(name))

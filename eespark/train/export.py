@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from eespark import __version__
 from eespark.errors import FormatError
-from eespark.io.storage import is_local, local_path, open_filesystem, publish_folder, remove_tree, write_json, write_manifest
+from eespark.io.storage import put_folder, write_json, write_manifest
 from eespark.kernels.calibration import expected_calibration_error, fit_temperature, softmax
 from eespark.kernels.novelty import fit_novelty, novelty_score
 from eespark.manifest import INPUTS, build_manifest, counts_by_class, dump_manifest, inputs_of, labels_of
@@ -82,7 +82,7 @@ def export_bundle(
         content = _manifest_content(settings, manifest, training_set_url, judged.temperature)
         (folder / "model_card.md").write_text(model_card(content, metrics), encoding="utf-8")
         write_manifest(scratch, build_manifest("bundle", content, __version__))
-        _publish(folder, bundle_url)
+        put_folder(scratch, bundle_url)
     logger.info("bundle with validation macro-F1 %.4f in %s", metrics["validation"]["macro_f1"], bundle_url)
     return metrics
 
@@ -191,14 +191,3 @@ def _manifest_content(settings: FitSettings, manifest: Mapping[str, Any], url: s
             "manifest_sha256": hashlib.sha256(dump_manifest(manifest).encode()).hexdigest(),
         },
     }
-
-
-def _publish(folder: Path, bundle_url: str) -> None:
-    """Copy the finished folder beside its place, then rename."""
-    # Always under the same name: what a killed run left behind makes room for the next one.
-    temporary = f"{bundle_url.rstrip('/')}.building"
-    remove_tree(temporary)
-    filesystem, path = open_filesystem(temporary)
-    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    filesystem.put(f"{folder}/", path, recursive=True)
-    publish_folder(temporary, local_path(bundle_url) if is_local(bundle_url) else bundle_url.rstrip("/"))

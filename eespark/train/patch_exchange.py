@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -23,7 +23,7 @@ from pydantic import Field
 from eespark import __version__
 from eespark.errors import FormatError, ManifestError, MissingError
 from eespark.io.parquet_sets import finish_part
-from eespark.io.storage import join_url, local_path, publish_folder, read_manifest, remove_tree, write_manifest
+from eespark.io.storage import local_path, new_folder, read_manifest, write_manifest
 from eespark.io.tiles import NO_CLASS
 from eespark.job import JobSettings
 from eespark.kernels.backscatter import Moments, add_moments, moments_by_class, statistics_of
@@ -46,7 +46,7 @@ class ExportPatchesSettings(JobSettings):
     """Settings of `export_patches`."""
 
     training_set: Annotated[Url, Field(description="folder of a training set of patches")]
-    output: Annotated[Url, Field(description="local folder to write; it appears whole or not at all")]
+    output: Annotated[Url, Field(description="folder to write; it appears whole or not at all")]
     unit: Annotated[Unit, Field(description="of sigma nought: db, with a floor of -40 dB; or linear, which may be below 0")] = "db"
 
 
@@ -79,16 +79,13 @@ def export_patches(settings: ExportPatchesSettings) -> dict[str, Any]:
     manifest = read_manifest(settings.training_set, "training_set")
     if inputs_of(manifest) != "patches":
         raise ManifestError(f"needed a training set of patches, found one of {inputs_of(manifest)} in {settings.training_set}")
-    building = settings.output.rstrip("/") + ".building"
-    remove_tree(building)
-    folder = Path(local_path(building))
-    folder.mkdir(parents=True)
-    with (folder / "classes.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("class_id", "name"))
-        writer.writerows((one["id"], one["name"]) for one in manifest["classes"])
-    rows = {part: _export_part(settings, manifest, part, folder) for part in manifest["parts"]}
-    publish_folder(building, settings.output)
+    with new_folder(settings.output) as building:
+        folder = Path(building)
+        with (folder / "classes.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("class_id", "name"))
+            writer.writerows((one["id"], one["name"]) for one in manifest["classes"])
+        rows = {part: _export_part(settings, manifest, part, folder) for part in manifest["parts"]}
     logger.info("export_patches: %s", rows)
     return {"rows": rows, "output": settings.output}
 
@@ -133,31 +130,37 @@ def import_patches(settings: ImportPatchesSettings) -> dict[str, Any]:
     present = {part: name for part, name in settings.parts.items() if (folder / f"{name}.npy").is_file()}
     if "train" not in present:
         raise MissingError(f"needed {settings.parts.get('train', 'train')}.npy in {folder}, found none; set parts")
-    building = settings.training_set.rstrip("/") + ".building"
-    remove_tree(building)
+    with new_folder(settings.training_set) as building:
+        parts, sums, size, looked = _write_parts(settings, folder, present, building)
+        content = _content(settings, parts, sums, size) | {"labels": "looks" if looked else "rows"}
+        write_manifest(building, build_manifest("training_set", content, __version__))
+    return {"rows": {part: told["rows"] for part, told in parts.items()}, "training_set": settings.training_set}
+
+
+def _write_parts(
+    settings: ImportPatchesSettings, folder: Path, present: Mapping[str, str], building: str
+) -> tuple[dict[str, Any], dict[int, Moments], int, bool]:
+    """Write the parts; what the manifest tells of each, sums of train by class, the size of patches, and whether looks are labelled."""
     sums: dict[int, Moments] = {}
     parts, sizes = {}, set()
     for part, name in present.items():
         array, table = _read_files(folder / name, settings)
         by_look = _read_classes(folder / f"{name}{_CLASSES}.npy", array, settings)
         sizes.add((array.shape[1], by_look is not None))
-        target = Path(local_path(join_url(building, part)))
-        target.mkdir(parents=True)
+        target = Path(building) / part
+        target.mkdir()
         for number, (rows, arrays) in enumerate(_chunks(array, by_look, table, settings)):
             pq.write_table(rows, target / f"part-{number:05d}.parquet")
             if part == "train":
                 add_moments(sums, moments_by_class(arrays["sigma"], arrays["incidence"], arrays["class_id"]))
-        parts[part] = {"rows": len(table), "rows_by_class": _counted(table["class_id"].to_numpy()), **finish_part(join_url(building, part))}
+        parts[part] = {"rows": len(table), "rows_by_class": _counted(table["class_id"].to_numpy()), **finish_part(str(target))}
         if by_look is not None:
             parts[part]["looks_by_class"] = _counted(by_look[by_look != NO_CLASS])
     sums.pop(NO_CLASS, None)
     if len(sizes) != 1:
         raise FormatError(f"needed patches of one size in all parts, labelled alike, found (size, by look) {sorted(sizes)}")
     ((size, looked),) = sizes
-    content = _content(settings, parts, sums, size) | {"labels": "looks" if looked else "rows"}
-    write_manifest(building, build_manifest("training_set", content, __version__))
-    publish_folder(building, settings.training_set)
-    return {"rows": {part: told["rows"] for part, told in parts.items()}, "training_set": settings.training_set}
+    return parts, sums, size, looked
 
 
 def _read_files(stem: Path, settings: ImportPatchesSettings) -> tuple[npt.NDArray[Any], pd.DataFrame]:

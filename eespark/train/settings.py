@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from eespark.job import JobSettings
+from eespark.job import FLAG, JobSettings
 from eespark.settings import Settings, Share, Url
 
 Architecture = Literal["lstm", "bilstm", "cnn1d", "transformer"]
@@ -128,6 +129,7 @@ class FitSettings(Settings):
 class TrainSettings(JobSettings):
     """What is trained on what, where it goes, and by how many processes."""
 
+    options: ClassVar[Mapping[str, str]] = {"fit.resume": FLAG}
     training_set: Annotated[Url, Field(description="URL of the training set")]
     bundle: Annotated[Url, Field(description="URL of the folder that the bundle becomes")]
     fit: FitSettings = FitSettings()

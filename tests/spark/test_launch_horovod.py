@@ -66,3 +66,20 @@ def test_that_what_a_rank_raises_comes_out_as_it_was(spark: Any) -> None:
 
     with pytest.raises(SettingsError, match=r"^needed a finite loss, found nan; lower the rate$"):
         launch(fail_in_rank_0, 2, spark=spark, threads_per_process=1)
+
+
+@pytest.mark.slow
+def test_that_a_rank_that_is_killed_is_told_as_lost(spark: Any) -> None:
+    def die_in_rank_1() -> float:
+        import signal
+
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        hvd.init()
+        if hvd.rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(hvd.allreduce(tf.constant(1.0)).numpy())
+
+    with pytest.raises(CapacityError, match=r"^a process that trains was lost: killed, .* run the job again"):
+        launch(die_in_rank_1, 2, spark=spark, threads_per_process=1)

@@ -11,18 +11,24 @@ from typing import ClassVar
 import pytest
 
 from eespark.errors import FormatError
-from eespark.job import JobSettings, run_job
-from eespark.settings import Url
+from eespark.job import FLAG, JobSettings, run_job
+from eespark.settings import Settings, Url
 from eespark.spark.catalog import ScanSettings, check_scan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, list["Example"]]]
 
 
+class Group(Settings):
+    keep: bool = True
+    other: int = 1
+
+
 class Example(JobSettings):
-    options: ClassVar[Mapping[str, str]] = {"copy_to": "DIR"}
+    options: ClassVar[Mapping[str, str]] = {"copy_to": "DIR", "group.keep": FLAG}
     text: str = "a"
     copy_to: Url | None = None
+    group: Group = Group()
 
 
 @pytest.fixture
@@ -50,6 +56,14 @@ def test_that_an_option_goes_before_the_key_of_the_file(run: Run) -> None:
     assert run("copy_to: /file", "--copy-to", "/line")[1][0].copy_to == "/line"
     assert run("copy_to: /file")[1][0].copy_to == "/file"
     assert run("")[1][0].copy_to is None
+
+
+def test_that_a_flag_gives_a_key_of_a_group_and_leaves_the_others(run: Run) -> None:
+    group = "group: {keep: false, other: 2}"
+    assert run(group, "--keep")[1][0].group == Group(keep=True, other=2)
+    assert run(group)[1][0].group == Group(keep=False, other=2)
+    assert run("", "--no-keep")[1][0].group == Group(keep=False, other=1)
+    assert run("group:", "--no-keep")[1][0].group == Group(keep=False, other=1)
 
 
 def test_that_a_relative_path_of_an_option_is_made_absolute_as_in_the_file(run: Run) -> None:

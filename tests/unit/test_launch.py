@@ -46,6 +46,10 @@ def test_that_slots_count_the_cores_of_a_task() -> None:
     assert count_slots(_spark("yarn", 8, spark_task_cpus="4")) == 2
 
 
+def test_that_executors_that_were_asked_for_count_before_they_have_come() -> None:
+    assert count_slots(_spark("k8s://api", 2, spark_task_cpus="2", spark_executor_instances="3", spark_executor_cores="4")) == 6
+
+
 def test_that_dynamic_executors_count_up_to_their_limit() -> None:
     conf = {"spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.maxExecutors": "5", "spark.executor.cores": "4"}
     spark = SimpleNamespace(sparkContext=SimpleNamespace(master="yarn", defaultParallelism=2, getConf=lambda: conf))

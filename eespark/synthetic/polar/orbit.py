@@ -11,6 +11,7 @@ from pyproj import Transformer
 from scipy.optimize import fsolve
 
 from eespark.sar_geometry import SPEED_OF_LIGHT, Floats, GeolocationGrid, GroundRange, Orbit, SceneGeometry
+from eespark.synthetic.polar import swath
 
 # S1-RS-MDA-52-7440, Sentinel-1 Product Definition: 693 km above the equator, 98.18 degrees.
 RADIUS_M: Final = 7_070_981.0
@@ -122,13 +123,20 @@ def _turned(vectors: Floats, angle: Floats) -> Floats:
 
 
 def _near_slant(view: View, orbit: Orbit, site: Floats, time: float) -> float:
-    """Slant range (m) of the first sample: so that the site lies in the middle of the samples."""
+    """Slant range (m) of the first sample: so that the site lies in the middle of the samples, but not nearer than the swath begins."""
     middle = view.samples / 2 * SPACING_M
-    at = float(np.linalg.norm(site[0] - orbit.path(time)))
-    # Nearer than the site the range falls by less than the sine of its incidence for a metre on the ground.
-    slants = at + np.linspace(-math.sin(math.radians(view.incidence)), 0.0, 65) * middle
+    position = orbit.path(time)
+    at = float(np.linalg.norm(site[0] - position))
+    # Nearer than the site the range falls by less than the sine of its incidence for a metre on the ground; no ground is nearer than
+    # that below the satellite, which half the width of a whole scene would reach.
+    height = float(_geodetic().transform(*np.ravel(position))[2])
+    fall = min(math.sin(math.radians(view.incidence)), (at - 1.002 * height) / middle)
+    slants = at + np.linspace(-fall, 0.0, 65) * middle
     ground = _ground_distance(orbit, site, time, slants)
-    return float(np.interp(ground[-1] - middle, ground, slants))
+    near = float(np.interp(ground[-1] - middle, ground, slants))
+    times, heights, sites = np.full(len(slants), time), np.zeros(len(slants)), np.repeat(site, len(slants), axis=0)
+    steepness = _incidence(orbit, times, orbit.ground_at(times, slants, heights, sites))
+    return max(near, float(np.interp(swath.NEAREST_DEG, steepness, slants)))
 
 
 def _ground_range(view: View, orbit: Orbit, site: Floats, near: float, duration: float) -> GroundRange:

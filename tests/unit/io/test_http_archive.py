@@ -19,6 +19,7 @@ from eespark.io import rasters
 from eespark.io.archive import Candidate, ScanOptions, fingerprint, list_archive, scan_product
 from eespark.io.extract import extract_product
 from eespark.io.guard import call_within
+from eespark.io.remote_names import gdal_path
 from eespark.io.storage import read_bytes
 from eespark.synthetic.safe import write_product
 from tests.unit.io.test_extract import FACTS, GRID, NAME, centres, images, layers
@@ -150,7 +151,7 @@ def test_that_a_server_that_fails_at_a_zip_is_a_reason(archive: Path) -> None:
 def test_that_a_server_that_falls_silent_is_given_up(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(rasters._GDAL, "GDAL_HTTP_LOW_SPEED_TIME", 1)
     with serve(archive, silent="B04.tif") as url, pytest.raises(FormatError, match=r"B04\.tif: needed a readable raster"):
-        rasters.read_window(rasters.gdal_path(f"{url}/cogs/B04.tif"))
+        rasters.read_window(gdal_path(f"{url}/cogs/B04.tif"))
 
 
 def test_that_a_server_that_is_gone_is_a_reason(archive: Path) -> None:
@@ -178,12 +179,12 @@ def test_that_links_that_sort_an_index_page_are_no_files(archive: Path, tmp_path
         assert fingerprint(Candidate(NAME.product_id, f"{url}/{folder.name}", "safe"))[1] == 4
 
 
-@pytest.mark.parametrize("scheme", ["memory", "hdfs", "ftp"])
+@pytest.mark.parametrize("scheme", ["memory", "ftp"])
 def test_that_a_scheme_that_gdal_cannot_read_says_what_to_do(scheme: str) -> None:
     with pytest.raises(
         FormatError, match=rf"GDAL reads .*http.*s3.* and local paths, found {scheme}://x/B02\.jp2; copy it to scratch first"
     ):
-        rasters.gdal_path(f"{scheme}://x/B02.jp2")
+        gdal_path(f"{scheme}://x/B02.jp2")
 
 
 def test_that_products_in_memory_are_listed_and_refused_with_what_to_do(archive: Path) -> None:

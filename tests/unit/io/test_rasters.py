@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from eespark.errors import FormatError, MissingError
 from eespark.io import rasters
+from eespark.io.remote_names import gdal_path, hdfs_web, plain_url, remote_options
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +99,54 @@ def test_that_companion_pixels_of_whole_ratios_are_integer_division(coarse, rati
         ("/data/a.zip", "x/b.jp2", "/vsizip//data/a.zip/x/b.jp2"),
         ("s3://bucket/a.zip", "x/b.jp2", "/vsizip//vsis3/bucket/a.zip/x/b.jp2"),
         ("file:///data/a.jp2", None, "/data/a.jp2"),
+        ("hdfs://name:8020/x/a.jp2", None, "/vsiwebhdfs/http://name:9870/webhdfs/v1/x/a.jp2"),
+        ("hdfs://name:8020/x/a.zip", "y/b.jp2", "/vsizip//vsiwebhdfs/http://name:9870/webhdfs/v1/x/a.zip/y/b.jp2"),
     ],
 )
-def test_that_urls_have_their_names_in_gdal(url, member, expected):
-    assert rasters.gdal_path(url, member) == expected
+def test_that_urls_have_their_names_in_gdal(url, member, expected, monkeypatch):
+    monkeypatch.delenv("EESPARK_WEBHDFS", raising=False)
+    assert gdal_path(url, member) == expected
 
 
 def test_that_a_url_that_gdal_does_not_read_is_refused():
-    with pytest.raises(FormatError, match="hdfs"):
-        rasters.gdal_path("hdfs://name/a.jp2")
+    with pytest.raises(FormatError, match=r"GDAL reads .*hdfs.* and local paths, found gopher"):
+        gdal_path("gopher://name/a.jp2")
+
+
+def test_that_the_web_interface_of_hdfs_is_told_by_the_environment_or_the_url(monkeypatch):
+    monkeypatch.setenv("EESPARK_WEBHDFS", "https://gateway:14000/")
+    assert gdal_path("hdfs:///a.jp2") == "/vsiwebhdfs/https://gateway:14000/webhdfs/v1/a.jp2"
+    monkeypatch.delenv("EESPARK_WEBHDFS")
+    with pytest.raises(FormatError, match="needed hdfs://namenode:port/path, or EESPARK_WEBHDFS="):
+        hdfs_web("hdfs:///a.jp2")
+
+
+def test_that_gdal_asks_hdfs_as_the_user_and_s3_at_the_endpoint_of_the_environment(monkeypatch):
+    monkeypatch.setenv("HADOOP_USER_NAME", "anna")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example:9000")
+    monkeypatch.delenv("AWS_S3_ENDPOINT", raising=False)
+    assert remote_options("/vsizip//vsiwebhdfs/http://name:9870/webhdfs/v1/a.zip/b.jp2") == {"WEBHDFS_USERNAME": "anna"}
+    assert remote_options("/vsis3/bucket/a.jp2") == {
+        "AWS_S3_ENDPOINT": "store.example:9000",
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    assert remote_options("/data/a.jp2") == {}
+    monkeypatch.setenv("AWS_S3_ENDPOINT", "other:1")
+    assert remote_options("/vsis3/bucket/a.jp2") == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/vsis3/bucket/a.tif", "s3://bucket/a.tif"),
+        ("/vsicurl/https://host.example/a.tif", "https://host.example/a.tif"),
+        ("/vsiwebhdfs/http://name:9870/webhdfs/v1/a.tif", "http://name:9870/webhdfs/v1/a.tif?op=OPEN"),
+        ("/vsizip//data/a.zip/b.tif", "/vsizip//data/a.zip/b.tif"),
+    ],
+)
+def test_that_other_tools_are_told_urls(path, expected):
+    assert plain_url(path) == expected
 
 
 def test_that_a_map_comes_back_as_written_with_colours_and_overviews(tmp_path):

@@ -61,3 +61,58 @@ def test_that_parts_of_urls_are_joined_by_one_slash():
 def test_that_a_remote_url_has_no_local_path():
     with pytest.raises(FormatError, match="memory"):
         storage.local_path("memory://x")
+
+
+@pytest.fixture(params=["local", "memory"])
+def place(request, tmp_path):
+    return str(tmp_path / "out") if request.param == "local" else f"memory://{tmp_path.name}/out"
+
+
+def test_that_a_folder_is_filled_and_takes_the_place_of_the_old_when_it_is_whole(place):
+    storage.write_text(f"{place}/left", "over")
+    storage.write_text(f"{place}/manifest.json", "old")
+    with storage.new_folder(place) as building:
+        storage.write_text(f"{building}/part/x", "new")
+        storage.write_text(f"{building}/manifest.json", "new manifest")
+        assert storage.read_text(f"{place}/manifest.json") == "old"
+    assert [name.rsplit("out/", 1)[-1] for name in storage.list_files(place, "")] == ["manifest.json", "part/x"]
+    assert storage.read_text(f"{place}/manifest.json") == "new manifest"
+
+
+def test_that_a_folder_whose_work_fails_leaves_the_old_one(place):
+    storage.write_text(f"{place}/x", "old")
+
+    def fail():
+        with storage.new_folder(place) as building:
+            storage.write_text(f"{building}/x", "half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert storage.read_text(f"{place}/x") == "old"
+
+
+@pytest.mark.parametrize("way", ["published", "put"])
+def test_that_where_folders_cannot_be_moved_the_manifest_goes_first_and_comes_last(way, tmp_path, monkeypatch):
+    """Broken off at any step, there is no manifest beside files of another set."""
+    root, told = f"memory://{tmp_path.name}", []
+    for folder, text in (("new.building", "new"), ("final", "old")):
+        for name in ("manifest.json", "a", "z"):
+            storage.write_text(f"{root}/{folder}/{name}", text)
+            storage.write_text(str(tmp_path / "local" / name), "new")
+    filesystem, final = storage.open_filesystem(f"{root}/final")
+    for step in ("rm_file", "mv", "put_file"):
+        kept = getattr(filesystem, step)
+
+        def look(*args, kept=kept, **kwargs):
+            kept(*args, **kwargs)
+            told.append({name.rsplit("/", 1)[-1]: filesystem.cat_file(name) for name in filesystem.find(final)})
+
+        monkeypatch.setattr(filesystem, step, look)
+    if way == "put":
+        storage.put_folder(str(tmp_path / "local"), f"{root}/final")
+    else:
+        storage.publish_folder(f"{root}/new.building", f"{root}/final")
+    assert told[0] == {"a": b"old", "z": b"old"}
+    assert told[-1] == {"a": b"new", "z": b"new", "manifest.json": b"new"}
+    assert all(len(set(state.values())) == 1 and len(state) == 3 for state in told if "manifest.json" in state)

@@ -93,6 +93,15 @@ def test_that_parts_have_their_shares_of_each_class():
     assert np.abs(share - 0.2).max() < 0.02
 
 
+def test_that_the_order_in_which_shares_are_listed_changes_nothing():
+    counts = np.random.default_rng(3).poisson(2, (60, 4)).astype(np.int64)
+    keys = sampling.hash_uint64(1, np.arange(60))
+    shares = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    found = sampling.assign_blocks(counts, keys, shares)
+    assert sampling.assign_blocks(counts, keys, dict(sorted(shares.items()))) == found
+    assert sampling.assign_blocks(counts, keys, dict(reversed(shares.items()))) == found
+
+
 def test_that_shares_that_do_not_sum_to_one_are_refused():
     with pytest.raises(SettingsError, match="sum to 1"):
         sampling.assign_blocks(np.ones((2, 1), np.int64), sampling.hash_uint64(0, np.arange(2)), {"train": 0.7, "test": 0.2})

@@ -61,7 +61,7 @@ def test_that_the_hash_tells_of_any_constant(monkeypatch: pytest.MonkeyPatch) ->
     [
         View(-18.7, 76.8, False, 26.0, 400, 300),
         View(-18.7, 76.8, True, 40.5, 300, 400),
-        View(20.0, 78.5, False, 33.0, 9_000, 10_400),
+        View(20.0, 78.5, False, 34.5, 9_000, 10_400),
     ],
 )
 def test_that_a_site_is_seen_in_the_middle_at_its_angle(view: View) -> None:
@@ -75,6 +75,17 @@ def test_that_a_site_is_seen_in_the_middle_at_its_angle(view: View) -> None:
     assert angle == pytest.approx(view.incidence, abs=0.02)
     north = geometry.to_ground(np.array([0.0, view.lines - 1.0]), np.array([10.0, 10.0]), 0.0)[1]
     assert (north[1] > north[0]) == view.ascending
+
+
+@pytest.mark.parametrize("incidence", [26.0, 29.5, 40.5])
+def test_that_a_whole_scene_has_the_swath_of_the_real_one_at_any_angle_of_its_site(incidence: float) -> None:
+    """The near range of EW is at 18.9 degrees; half of 416 km from a steep site would lie behind the satellite."""
+    table = scene_geometry(View(-18.7, 76.8, False, incidence, 2_000, 10_400)).incidence_table()
+    assert np.isfinite(table.values).all()
+    near, far = table.values[:, 0].mean(), table.values[:, -1].mean()
+    assert near > 18.5
+    if incidence < 30:
+        assert (near, far) == (pytest.approx(18.9, abs=0.3), pytest.approx(46.4, abs=0.5))
 
 
 def test_that_annotated_points_appear_where_the_annotation_has_them() -> None:
