@@ -22,7 +22,7 @@ from eespark.spark.labels import import_labels
 from eespark.spark.observations import ExtractSettings, extract_series
 from eespark.spark.samples import draw_samples
 from eespark.spark.session import make_session
-from eespark.spark.tables import conform, ensure_table
+from eespark.spark.tables import conform, ensure_table, jvm_url
 from eespark.synthetic.archive import make_archive
 from eespark.synthetic.settings import ArchiveSettings
 
@@ -42,7 +42,7 @@ def add_rows(spark: SparkSession) -> Callable[[Path | str, Table, list[dict[str,
         ensure_table(spark, str(url), table)
         schema = ", ".join(f"{c.name} {c.dtype}" for c in table.columns)
         frame = spark.createDataFrame([tuple(row.get(name) for name in table.names) for row in rows], schema)
-        conform(frame, table).write.format("delta").mode("append").save(str(url))
+        conform(frame, table).write.format("delta").mode("append").save(jvm_url(str(url)))
 
     return add
 
@@ -59,7 +59,7 @@ class Chain:
         return str(self.root / "tables" / name)
 
     def read(self, name: str) -> pd.DataFrame:
-        return self.spark.read.format("delta").load(self.table(name)).toPandas()
+        return self.spark.read.format("delta").load(jvm_url(self.table(name))).toPandas()
 
     def copied(self, target: Path, *names: str) -> Chain:
         """The same chain in another folder, with some of its tables (and the manifests of its sample sets)."""

@@ -6,17 +6,18 @@ HttpFS gateway). Who asks is HADOOP_USER_NAME, else the user of the process.
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 from fsspec.implementations.webhdfs import WebHDFile, WebHDFS
 
-from eespark.io.remote_names import HDFS_WEB_PORT, hdfs_path, hdfs_user, hdfs_web
+from eespark.io.remote_names import HDFS_REST, HDFS_WEB_PORT, hdfs_path, hdfs_user, hdfs_web
 
 _WHOLE_READ: Final = 64 << 20  # bytes a request; a file is read by as few as that
 
@@ -170,9 +171,9 @@ def _checked(answer: requests.Response) -> requests.Response:
         told = answer.json().get("RemoteException", {})
     name, text = str(told.get("exception", "")), str(told.get("message", answer.reason)).splitlines()[0]
     if answer.status_code == 404 or name == "FileNotFoundException":
-        raise FileNotFoundError(text)
+        raise FileNotFoundError(errno.ENOENT, text, unquote(urlsplit(str(answer.url)).path.removeprefix(HDFS_REST)))
     if name == "FileAlreadyExistsException" or "already exists" in text:
         raise FileExistsError(text)
-    if answer.status_code in (401, 403):
-        raise PermissionError(f"{name or answer.status_code}: {text}")
+    if answer.status_code == 401 or name in ("AccessControlException", "SecurityException"):
+        raise PermissionError(text)
     raise OSError(f"HDFS answers {answer.status_code} {name}: {text}")
