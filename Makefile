@@ -15,7 +15,7 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
 	@command -v $(PYTHON) >/dev/null || { echo "setup: needs Python 3.11, found no $(PYTHON); install it, or name one: make setup PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) deploy/bootstrap.py $(VENV)
+	@$(PYTHON) deploy/bootstrap.py $(VENV) $(if $(GPU),--gpu)
 	@touch $@
 
 demo: setup
@@ -53,6 +53,7 @@ test: check
 # Locks hold hashes and no host names.
 lock: setup
 	$(BIN)/uv pip compile --quiet requirements/run.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/run.lock
+	$(BIN)/uv pip compile --quiet requirements/gpu.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/gpu.lock
 	$(BIN)/uv pip compile --quiet requirements/build.in --python-version 3.11 --generate-hashes --no-header -o requirements/build.lock
 	$(BIN)/uv pip compile --quiet requirements/oracle.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/oracle.lock
 	$(BIN)/uv pip compile --quiet requirements/horovod.in --no-deps --python-version 3.11 --generate-hashes --no-header -o requirements/horovod.lock

@@ -19,10 +19,9 @@ from benchmarks.training_sets import write_set
 from eespark.io.storage import read_manifest
 from eespark.train.backend import SingleProcess
 from eespark.train.data import Arrays, petastorm_chunks, shape_of
-from eespark.train.fit import weights_digest
 from eespark.train.kinds import kind_of
 from eespark.train.loop import class_weights, learning_rate, make_step, run_epoch, train_batches
-from eespark.train.models import seed_dropout
+from eespark.train.models import seed_dropout, weights_digest
 from eespark.train.settings import AugmentSettings, FitSettings, ModelSettings
 from eespark.train.shuffle import epoch_seed, shuffled_batches
 

@@ -24,6 +24,8 @@ HOROVOD_BUILD = {
     "HOROVOD_WITHOUT_PYTORCH": "1",
     "HOROVOD_WITHOUT_MXNET": "1",
 }
+# NCCL between GPUs, Gloo for all else; needs CUDA's headers on this machine.
+GPU_BUILD = HOROVOD_BUILD | {"HOROVOD_GPU_OPERATIONS": "NCCL"}
 SYSTEM_TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
 
 
@@ -31,13 +33,15 @@ def main() -> None:
     """Set everything up in the virtual environment named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("venv", type=Path)
-    venv = parser.parse_args().venv.resolve()
+    parser.add_argument("--gpu", action="store_true", help="TensorFlow and Horovod for NVIDIA GPUs")
+    told = parser.parse_args()
+    venv, gpu = told.venv.resolve(), told.gpu
     compiler = check_machine()
     say("environment", f"locked packages into {venv.name}")
     make_venv(venv)
-    install_locked(venv)
+    install_locked(venv, gpu=gpu)
     if compiler:
-        install_horovod(venv)
+        install_horovod(venv, gpu=gpu)
     else:
         say("horovod", "no C++ compiler (g++ or clang++) found: everything works, but training runs in one process only")
     run([python_of(venv), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT])
@@ -67,20 +71,23 @@ def make_venv(venv: Path) -> None:
     run([python_of(venv), "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", REQUIREMENTS / "build.lock"])
 
 
-def install_locked(venv: Path) -> None:
-    """Exactly the locked packages, with checked hashes."""
+def install_locked(venv: Path, *, gpu: bool) -> None:
+    """Exactly the locked packages, with checked hashes; for GPUs TensorFlow with CUDA in the place of the one without."""
     uv = [venv / "bin" / "uv", "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes", "--python", python_of(venv)]
     run([*uv, "--requirement", REQUIREMENTS / "run.lock"])
+    if gpu:
+        run([venv / "bin" / "uv", "pip", "uninstall", "--quiet", "--python", python_of(venv), "tensorflow-cpu"])
+        run([*uv, "--reinstall-package", "tensorflow", "--requirement", REQUIREMENTS / "gpu.lock"])
 
 
-def install_horovod(venv: Path) -> None:
+def install_horovod(venv: Path, *, gpu: bool) -> None:
     """Horovod's wheel: from the cache, or built once (about three minutes)."""
-    wheels = CACHE / "wheels" / horovod_key(venv)
+    wheels = CACHE / "wheels" / horovod_key(venv, gpu=gpu)
     if not list(wheels.glob("horovod-*.whl")):
         say("horovod", "building its wheel, once, about three minutes")
         building = wheels.with_name(wheels.name + ".building")
         shutil.rmtree(building, ignore_errors=True)
-        environment = {**os.environ, **HOROVOD_BUILD, "PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+        environment = {**os.environ, **(GPU_BUILD if gpu else HOROVOD_BUILD), "PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
         command = [python_of(venv), "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--require-hashes"]
         run([*command, "--requirement", REQUIREMENTS / "horovod.lock", "--wheel-dir", building], environment, quiet=True)
         building.replace(wheels)
@@ -88,11 +95,12 @@ def install_horovod(venv: Path) -> None:
     run([python_of(venv), "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel])
 
 
-def horovod_key(venv: Path) -> str:
-    """What the wheel depends on: the hash of the source, Python, TensorFlow."""
+def horovod_key(venv: Path, *, gpu: bool) -> str:
+    """What the wheel depends on: the hash of the source, Python, TensorFlow, for which devices."""
     lock = (REQUIREMENTS / "horovod.lock").read_bytes()
-    told = run([python_of(venv), "-c", "import importlib.metadata as m; print(m.version('tensorflow-cpu'))"], quiet=True)
-    return f"horovod-{hashlib.sha256(lock).hexdigest()[:16]}-cp{sys.version_info[0]}{sys.version_info[1]}-tf{told.strip()}"
+    package, devices = ("tensorflow", "-nccl") if gpu else ("tensorflow-cpu", "")
+    told = run([python_of(venv), "-c", f"import importlib.metadata as m; print(m.version('{package}'))"], quiet=True)
+    return f"horovod-{hashlib.sha256(lock).hexdigest()[:16]}-cp{sys.version_info[0]}{sys.version_info[1]}-tf{told.strip()}{devices}"
 
 
 def make_trust_store(venv: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from fsspec.implementations.local import LocalFileSystem
 
 from eespark.errors import BusyError, FormatError
-from eespark.io.s3 import is_s3, swap_object
+from eespark.io.s3 import create_object, is_s3, swap_object
 from eespark.io.storage import open_filesystem, write_bytes
 
 logger = logging.getLogger(__name__)
@@ -120,6 +120,8 @@ def _create(lease: Lease) -> bool:
     """Make the file where there is none; whether this did."""
     filesystem, path = open_filesystem(lease.url)
     content = _content(lease)
+    if is_s3(lease.url):
+        return create_object(filesystem, path, content)
     if "/" in path:
         filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     try:

@@ -34,6 +34,25 @@ def gdal_endpoint() -> dict[str, str]:
     }
 
 
+def create_object(filesystem: AbstractFileSystem, path: str, content: bytes) -> bool:
+    """Write an object where there is none; whether there was none. Of many that try one succeeds (`If-None-Match`).
+
+    Args:
+        filesystem: Of s3fs.
+        path: Bucket and key.
+        content: To write.
+    """
+    bucket, key, _ = filesystem.split_path(path)
+    try:
+        filesystem.call_s3("put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+    except OSError as error:
+        # Servers differ in how they tell of it, and s3fs knows only Amazon's way.
+        if _tells_changed(error):
+            return False
+        raise
+    return True
+
+
 def swap_object(filesystem: AbstractFileSystem, path: str, old: bytes, new: bytes) -> bool:
     """Write an object in the place of what was read of it; whether it still was that.
 

@@ -60,6 +60,7 @@ def make_session(app_name: str, properties: str | os.PathLike[str] | None = None
         _remember_jars(spark, told)
     spark = builder.getOrCreate()
     _check_extensions(spark)
+    _name_s3_endpoint(spark)
     level = os.environ.get("EESPARK_SPARK_LOG")
     spark.sparkContext.setLogLevel(level or "ERROR")
     if level is None:
@@ -123,6 +124,15 @@ def need_slots(spark: SparkSession, needed: int, what: str) -> None:
     found = slots(spark)
     if found < needed:
         raise CapacityError(f"{what} needs {needed} task slots at once, found {found}; ask for more executors or fewer processes")
+
+
+def _name_s3_endpoint(spark: SparkSession) -> None:
+    """Tell S3A of the server that the environment names for all other libraries; what the properties say goes before it."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        conf = spark.sparkContext._jsc.hadoopConfiguration()
+        conf.setIfUnset("fs.s3a.endpoint", endpoint)
+        conf.set("fs.s3a.connection.ssl.enabled", str(endpoint.startswith("https://")).lower())
 
 
 def _stop(spark: SparkSession, broken_off: bool) -> None:

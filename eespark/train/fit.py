@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 import time
@@ -21,6 +20,7 @@ from eespark.train.augment import Batch
 from eespark.train.backend import Backend, SingleProcess
 from eespark.train.checkpoint import State, checkpoint_url, load_state, run_key, save_state, state_from_bytes, state_to_bytes
 from eespark.train.data import Arrays, Shape, petastorm_chunks, read_part, shape_of
+from eespark.train.devices import check_gpus, dealt_gpus, use_gpu
 from eespark.train.export import export_bundle
 from eespark.train.kinds import Kind, check_model, kind_of
 from eespark.train.loop import (
@@ -37,7 +37,7 @@ from eespark.train.loop import (
     run_epoch,
     train_batches,
 )
-from eespark.train.models import seed_dropout
+from eespark.train.models import seed_dropout, weights_digest
 from eespark.train.score import macro_f1, overall_accuracy
 from eespark.train.settings import FitSettings, TrainSettings
 from eespark.train.shards import local_shard, steps_an_epoch
@@ -138,6 +138,8 @@ def fit_rank(settings_json: str) -> Metrics:
         from eespark.train.horovod_backend import HorovodRanks
 
         backend = HorovodRanks()
+    if settings.gpus:
+        use_gpu(dealt_gpus() if settings.processes > 1 else [], backend.rank)
     return fit(settings.fit, settings.training_set, settings.bundle, backend)
 
 
@@ -145,10 +147,12 @@ def check_training_set(settings: TrainSettings) -> Mapping[str, Any]:
     """The manifest of the training set, once it is sure that so many processes can train on it.
 
     Raises:
-        CapacityError: More processes than row groups.
+        CapacityError: More processes than row groups, or GPUs that cannot be used.
         ManifestError, MissingError: The training set is not what it must be.
         SettingsError: The model is of another kind of inputs.
     """
+    if settings.gpus:
+        check_gpus(settings.processes)
     manifest = read_manifest(settings.training_set, "training_set")
     kind_of(manifest)
     check_model(settings.fit, manifest)
@@ -157,14 +161,6 @@ def check_training_set(settings: TrainSettings) -> Mapping[str, Any]:
     if not manifest["parts"].get("validation", {}).get("rows"):
         raise MissingError(f"{settings.training_set}: needed validation rows, found none; draw samples with a validation part")
     return manifest
-
-
-def weights_digest(model: Any) -> str:
-    """SHA-256 of the trainable weights: equal when the weights are, bit by bit."""
-    digest = hashlib.sha256()
-    for variable in model.trainable_variables:
-        digest.update(variable.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _prepare(settings: FitSettings, manifest: dict[str, Any], url: str, backend: Backend, scratch: str) -> _Run:

@@ -11,6 +11,7 @@ reverse order; so no LSTM needs a mask, which would become a slow loop in ONNX.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -76,6 +77,14 @@ class StatelessDropout(tf.keras.layers.Layer):  # type: ignore[misc]
         with tf.control_dependencies([mask]):
             self.seed.assign_add([0, 1])
         return inputs * mask
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 of the trainable weights: equal when the weights are, bit by bit."""
+    digest = hashlib.sha256()
+    for variable in model.trainable_variables:
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def seed_dropout(model: Any, seed: int) -> None:

@@ -135,5 +135,8 @@ class TrainSettings(JobSettings):
     fit: FitSettings = FitSettings()
     processes: Annotated[int, Field(ge=1, description="1: in this process; more: Horovod on Spark, one task slot each")] = 1
     fall_back: Annotated[bool, Field(description="train in one process where Horovod is not installed, instead of an error")] = False
+    gpus: Annotated[bool, Field(description="one GPU a process; needs make setup GPU=1 and, on a cluster, deploy/conf/spark-gpu.conf")] = (
+        False
+    )
     threads_per_process: Annotated[int | None, Field(ge=1, description="null: all cores")] = None
     start_timeout_s: Annotated[int, Field(ge=1, description="s until all processes must have started")] = 120

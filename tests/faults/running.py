@@ -102,6 +102,8 @@ class Runner:
     """Starts jobs; their temporary files, and Spark's, lie in its folder."""
 
     folder: Path
+    properties: tuple[str, ...] = ()
+    """Lines that go behind those of spark-small.conf."""
     runs: list[Run] = field(default_factory=list)
 
     def start(self, job: str, settings: JobSettings) -> Run:
@@ -138,7 +140,7 @@ class Runner:
         lines = [line for line in small.splitlines() if not line.startswith("spark.driver.extraJavaOptions")]
         lines += [f"spark.local.dir {scratch}", "spark.driver.memory 1g"]
         lines += [f"spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.io.tmpdir={scratch}"]
-        (here / "spark.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (here / "spark.conf").write_text("\n".join([*lines, *self.properties]) + "\n", encoding="utf-8")
         return here / "spark.conf"
 
 
