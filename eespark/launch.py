@@ -26,7 +26,13 @@ R = TypeVar("R")
 # What the numerical libraries under TensorFlow read when they start.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 # What ranks raise that only miss another one.
-_COMPANY_LOST = ("Horovod has been shut down", "HorovodInternalError", "gloo/transport", "Connection closed by peer")
+_COMPANY_LOST = (
+    "Horovod has been shut down",
+    "HorovodInternalError",
+    "gloo/transport",
+    "Connection closed by peer",
+    "Connection reset by peer",
+)
 
 
 def launch(
@@ -145,19 +151,21 @@ def _run_rank(fn: Callable[..., R], args: tuple[Any, ...]) -> R:
 
 
 def _reason_of(error: RuntimeError, text: str) -> Exception:
-    """The error that began it, as the stacks of all ranks tell; where no rank raised one of its own, one was lost."""
-    plain = re.sub(r"^\[\d+\]<stdout>:", "", text, flags=re.MULTILINE)
-    ours = error_told_by(plain)
-    if ours is not None:
-        return ours
-    raised = re.findall(r"^(?:\w+\.)*\w+(?:Error|Exception): .+$", plain, re.MULTILINE)
-    own = [line for line in raised if not any(one in line for one in _COMPANY_LOST)]
-    if not own:
-        return CapacityError(
-            "a process that trains was lost: killed, out of memory, or its machine is gone; run the job again, it goes on after the last "
-            f"epoch (Horovod says: {' '.join(str(error).split())[:300]})"
-        )
-    return full_error(own[0]) if tells_full(own[0]) else RuntimeError(f"a process that trains raised {own[0]}")
+    """The error that began it, as the stacks of the ranks tell; where no rank raised one of its own, one was lost."""
+    stacks: dict[str, str] = {}
+    for rank, line in re.findall(r"^\[(\d+)\]<stdout>:(.*)$", text, re.MULTILINE):
+        stacks[rank] = f"{stacks.get(rank, '')}{line}\n"
+    ours = [told for told in map(error_told_by, stacks.values()) if told is not None]
+    if ours:
+        return ours[0]
+    own = [stack for stack in stacks.values() if not any(one in stack for one in _COMPANY_LOST)]
+    raised = [line for stack in own for line in re.findall(r"^(?:\w+\.)*\w+(?:Error|Exception): .+$", stack, re.MULTILINE)[-1:]]
+    if raised:
+        return full_error(raised[0]) if tells_full(raised[0]) else RuntimeError(f"a process that trains raised {raised[0]}")
+    return CapacityError(
+        "a process that trains was lost: killed, out of memory, or its machine is gone; run the job again, it goes on after the last "
+        f"epoch (Horovod says: {' '.join(str(error).split())[:300]})"
+    )
 
 
 @contextmanager
