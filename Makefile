@@ -1,6 +1,7 @@
 # make demo        the main job on an embedded archive, ending in a report page
 # make demo-polar  the same of sea ice
 # make test        all checks and tests
+# make test-cluster  jobs on a real HDFS, S3 and YARN that the tests start
 # Both set everything up first; `make setup` alone does that and no more.
 SHELL := /bin/bash
 PYTHON ?= python3.11
@@ -10,7 +11,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo demo-polar study study-polar bench test unit check lock clean
+.PHONY: setup demo demo-polar study study-polar bench test test-cluster unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -49,6 +50,10 @@ unit: setup
 # In two halves at the same time, whose logs are in build/tests.
 test: check
 	@$(BIN)/python deploy/run_tests.py
+
+# Each with servers of its own, one after the other: two cores carry one cluster.
+test-cluster: setup
+	@for one in hdfs s3 yarn; do $(BIN)/python -m pytest tests/cluster/test_$$one.py || exit 1; done
 
 # Locks hold hashes and no host names.
 lock: setup

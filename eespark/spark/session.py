@@ -132,6 +132,8 @@ def _name_s3_endpoint(spark: SparkSession) -> None:
     if endpoint:
         conf = spark.sparkContext._jsc.hadoopConfiguration()
         conf.setIfUnset("fs.s3a.endpoint", endpoint)
+        # Without a region S3A asks Amazon for that of the bucket, for minutes.
+        conf.setIfUnset("fs.s3a.endpoint.region", os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1")
         conf.set("fs.s3a.connection.ssl.enabled", str(endpoint.startswith("https://")).lower())
 
 
