@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
-
 
 @dataclass(frozen=True)
 class Column:
@@ -24,12 +22,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table with its key."""
+    """One table with its key; its version goes up when its columns change, and `migrate_tables` brings older ones to it."""
 
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     partition_by: tuple[str, ...] = ()
+    version: int = 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,6 +82,7 @@ PRODUCTS: Final = Table(
         _C("fingerprint", "string", "of the names, sizes and times of its files"),
         _C("ingested_at", "timestamp", "when the row was last written"),
     ),
+    version=2,
 )
 
 LABELS: Final = Table(

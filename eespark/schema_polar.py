@@ -92,6 +92,7 @@ PATCHES: Final = Table(
         _C("cells", "binary", "of tiles: uint8 (size / cell, size / cell) 1 where all looks of a cell have a value", True),
         _C("digital", "binary", "of tiles, where asked for: uint16, little-endian (polarisation, size, size)", True),
     ),
+    version=2,
 )
 
 ICEBERGS: Final = Table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -97,7 +97,21 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
     }
 
 
-def _products(spark: SparkSession, settings: BuildSettings, version: int) -> DataFrame:
+def products_of_set(spark: SparkSession, settings: BuildSettings, versions: Mapping[str, int] | None) -> DataFrame:
+    """product_id, fingerprint of the products whose observations enter the set: at some versions of the tables, or now.
+
+    Args:
+        spark: Session.
+        settings: Of the job.
+        versions: Table -> version, as the manifest of a set has them under `tables`; None for now.
+    """
+    at: Mapping[str, int | None] = versions or {"products": None, "observations": None}
+    observed = open_table(spark, settings.observations, OBSERVATIONS, at["observations"]).where(F.col("sample_set") == settings.sample_set)
+    keys = ["product_id", "fingerprint"]
+    return observed.select(*keys).distinct().join(_products(spark, settings, at["products"]), keys, "left_semi")
+
+
+def _products(spark: SparkSession, settings: BuildSettings, version: int | None) -> DataFrame:
     products = open_table(spark, settings.products, PRODUCTS, version)
     products = products.where((F.col("status") == "current") & (F.col("level") == settings.level))
     return products.where(F.coalesce("cloud_share", F.lit(0.0)) <= settings.max_cloud_share).select("product_id", "fingerprint")

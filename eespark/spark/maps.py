@@ -86,6 +86,40 @@ def predict_map(spark: SparkSession, settings: MapSettings) -> dict[str, Any]:
     return _summarise(settings, works, tiles, found)
 
 
+def stale_tiles(spark: SparkSession, settings: MapSettings) -> dict[str, str]:
+    """Tiles that `predict_map` would map, each with the reason; nothing is changed.
+
+    Raises:
+        MissingError: There is no bundle, or no catalog.
+    """
+    bundle = check_bundle(read_manifest(settings.bundle, "bundle"), settings.bundle)
+    products = open_table(spark, settings.products, PRODUCTS)
+    inputs = _Inputs(tile_dates(products, settings), _parcels(spark, settings), bundle)
+    keys, told = _run_keys(settings, inputs), {}
+    for grid in tile_grids(products, settings.level, settings.tiles):
+        older = _whole_map(settings, grid.tile)
+        if older is None:
+            told[grid.tile] = "no map"
+        elif older["bundle"] != manifest_hash(bundle):
+            told[grid.tile] = "another bundle"
+        elif older["failed_blocks"]:
+            told[grid.tile] = f"{len(older['failed_blocks'])} holes"
+        elif older["run"] != keys.get(grid.tile, _empty_key(settings)):
+            told[grid.tile] = "other products, parcels or settings"
+    return told
+
+
+def _whole_map(settings: MapSettings, tile: str) -> dict[str, Any] | None:
+    """The manifest of a tile's map; None where there is none."""
+    url = join_url(settings.maps, tile)
+    return read_manifest(url, "map") if url_exists(join_url(url, FILE_NAME)) else None
+
+
+def _empty_key(settings: MapSettings) -> str:
+    """Of a tile without a product in the season, which has a map too, of no data."""
+    return manifest_hash({"products": None, **settings.model_dump(mode="json", exclude=set(_NOT_CONTENT))})
+
+
 def _parcels(spark: SparkSession, settings: MapSettings) -> DataFrame | None:
     if settings.labels is None:
         return None
@@ -116,11 +150,9 @@ def _works(settings: MapSettings, grids: list[TileGrid], keys: Mapping[str, str]
     """Tiles without a whole map of this run, each with the blocks that have no part yet: what a killed run wrote stays."""
     works = []
     for grid in grids:
-        # A tile without a product in the season has a map too, of no data.
-        run = keys.get(grid.tile, manifest_hash({"products": None, **settings.model_dump(mode="json", exclude=set(_NOT_CONTENT))}))
+        run = keys.get(grid.tile, _empty_key(settings))
         parts = join_url(settings.maps, "_parts", grid.tile, run)
-        url = join_url(settings.maps, grid.tile)
-        older = read_manifest(url, "map") if url_exists(join_url(url, FILE_NAME)) else None
+        older = _whole_map(settings, grid.tile)
         if older is not None and older["run"] == run and not older["failed_blocks"]:
             remove_tree(join_url(settings.maps, "_parts", grid.tile))  # of a run that was killed after it had published
             continue

@@ -23,6 +23,7 @@ from eespark.spark import splits
 from eespark.spark.blocks import block_table, label_blocks, pure_counts, pure_pixels, tile_grids
 from eespark.spark.draw_settings import DrawSettings, check_extends, check_same
 from eespark.spark.point_samples import burn_by_points, place_points
+from eespark.spark.sample_inputs import inputs_of_set
 from eespark.spark.tables import append_once, conform, current_version, delete_rows, ensure_table, jvm_url, open_table
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def draw_samples(spark: SparkSession, settings: DrawSettings) -> dict[str, Any]:
     if older:
         check_extends(settings, older["settings"])
     grids = tile_grids(open_table(spark, settings.products, PRODUCTS), settings.level, settings.tiles)
+    inputs = inputs_of_set(spark, settings, current_version(spark, settings.labels), [grid.tile for grid in grids])
     labels = _usable_labels(spark, settings, grids)
     blocks = block_table(spark, grids, settings.block_px)
     spark.sparkContext.setJobDescription("draw_samples: labels x blocks, pure pixels")
@@ -62,6 +64,7 @@ def draw_samples(spark: SparkSession, settings: DrawSettings) -> dict[str, Any]:
     probabilities = _probabilities(spark, settings, placed.where("split <> 'points'"), older)
     samples = _draw(spark, settings, pairs, placed, probabilities, grids).unionByName(_point_rows(points, placed, settings)).persist()
     story = {
+        "inputs": inputs,
         "audit": splits.audit(_sampled(placed, samples), samples, max(4 * settings.guard_m, 200.0), settings.guard_m),
         "probabilities": probabilities,
         "counts": _count_story(counts, labels, placed, samples),

@@ -17,12 +17,13 @@ from pyspark.sql.types import StructType, _parse_datatype_string
 
 from eespark.errors import FormatError, MissingError
 from eespark.io.storage import is_local, local_path
-from eespark.schema import SCHEMA_VERSION, Table
+from eespark.schema import Table
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_PROPERTY: Final = "eespark.schema_version"
+VERSION_PROPERTY: Final = "eespark.schema_version"
+"""Of a Delta table, in which its version is kept."""
 # The ledger is rebuilt from the commits of the observations, and training sets pin versions: the log must not forget either.
 _KEEP_LOG: Final = ("delta.logRetentionDuration", "interval 36500 days")
 _CONFLICTS: Final = (
@@ -40,6 +41,20 @@ def jvm_url(url: str) -> str:
     if is_local(url):
         return f"file:{local_path(url)}"
     return f"s3a://{url.removeprefix('s3://')}" if url.startswith("s3://") else url
+
+
+def sql_name(url: str) -> str:
+    """The table at a URL as Spark's SQL names it."""
+    escaped = jvm_url(url).replace("`", "``")
+    return f"delta.`{escaped}`"
+
+
+def table_version(spark: SparkSession, url: str) -> int | None:
+    """The version of the schema that a table was written by; None where it is not of eespark."""
+    # `detail()` would count the table's files, which costs five times as much at every opening.
+    properties = spark.sql(f"SHOW TBLPROPERTIES {sql_name(url)}").collect()
+    found = {row["key"]: row["value"] for row in properties}.get(VERSION_PROPERTY, "")
+    return int(found) if found.isdigit() else None
 
 
 def delta_table(spark: SparkSession, url: str) -> DeltaTable:
@@ -63,7 +78,7 @@ def ensure_table(spark: SparkSession, url: str, table: Table) -> None:
     """
     if not table_exists(spark, url):
         builder = DeltaTable.createIfNotExists(spark).location(jvm_url(url)).addColumns(table_schema(table))
-        builder = builder.property(_PROPERTY, str(SCHEMA_VERSION)).property(*_KEEP_LOG)
+        builder = builder.property(VERSION_PROPERTY, str(table.version)).property(*_KEEP_LOG)
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
         # Two drivers may find none at the same moment; the second then finds the first one's.
@@ -176,14 +191,11 @@ def retry_conflicts(action: Callable[[], T], what: str, attempts: int = 6) -> T:
 
 
 def _check(spark: SparkSession, url: str, table: Table) -> None:
-    # `detail()` would count the table's files, which costs five times as much at every opening.
-    properties = spark.sql(f"SHOW TBLPROPERTIES delta.`{jvm_url(url).replace('`', '``')}`").collect()
-    found = {row["key"]: row["value"] for row in properties}.get(_PROPERTY)
-    if found != str(SCHEMA_VERSION):
-        raise FormatError(
-            f"{url}: needed {table.name} of schema version {SCHEMA_VERSION}, found {found or 'a table that is not of eespark'}; "
-            "name another folder, or migrate it"
-        )
+    found = table_version(spark, url)
+    if found != table.version:
+        told = "a table that is not of eespark" if found is None else f"version {found}"
+        todo = "run migrate_tables" if found is not None and found < table.version else "name another folder"
+        raise FormatError(f"{url}: needed {table.name} of schema version {table.version}, found {told}; {todo}")
     columns = set(spark.read.format("delta").load(jvm_url(url)).columns)
     absent = [name for name in table.names if name not in columns]
     if absent:

@@ -35,7 +35,7 @@ class Hadoop:
         conf: Folder with core-site.xml, hdfs-site.xml and yarn-site.xml.
         hdfs: hdfs://host:port
         web: Of the NameNode, http://host:port
-        logs: Folder below which containers write what they print.
+        logs: Folder below which containers work, and write what they print.
     """
 
     conf: Path
@@ -102,7 +102,7 @@ def _start(jvm: Any, conf: Path, work: Path, yarn: bool, started: list[Any]) -> 
         stream = jvm.java.io.FileOutputStream(str(conf / f"{name}-site.xml"))
         site.writeXml(stream)
         stream.close()
-    return Hadoop(conf, url, web, work / "target")
+    return Hadoop(conf, url, web, work / "data")
 
 
 def _start_yarn(jvm: Any, url: str, started: list[Any]) -> dict[str, str]:
