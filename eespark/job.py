@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import sys
 import time
@@ -38,7 +39,13 @@ J = TypeVar("J", bound=JobSettings)
 Summary = dict[str, Any]
 
 
-def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Callable[[J], None] | None = None) -> None:
+def run_job(
+    name: str,
+    model: type[J],
+    work: Callable[[J], Summary],
+    check: Callable[[J], None] | None = None,
+    plan: Callable[[J], Summary] | None = None,
+) -> None:
     """Run a job from the command line and leave the process with its exit code, one of `eespark.endings.Code`.
 
     However it ends, but for SIGKILL, its summary says so: status done or failed, the reason (`error`) and the exit code.
@@ -48,11 +55,13 @@ def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Call
         model: Of its settings.
         work: Does it; returns the counts of the summary. May raise `TooManyFailuresError` with a `summary` attribute.
         check: More checks for `--check` that need no Spark (inputs exist, ...).
+        plan: Tells what the work would cost, for `--plan`, which writes it as JSON to standard output and changes nothing.
     """
 
     def command(
         settings_file: Annotated[str, typer.Argument(metavar="SETTINGS.yaml", help="settings; examples in deploy/conf")],
         check_only: Annotated[bool, typer.Option("--check", help="check the settings and stop")] = False,
+        plan_only: Annotated[bool, typer.Option("--plan", help="tell what it would do and cost, as JSON, and stop")] = False,
         **given: str | bool | None,
     ) -> None:
         _start_logging("INFO")
@@ -65,20 +74,24 @@ def run_job(name: str, model: type[J], work: Callable[[J], Summary], check: Call
                     check(settings)
                 logger.info("%s: %s can be used", name, settings_file)
                 return
+            if plan_only and plan is not None:
+                sys.stdout.write(json.dumps(plan(settings), indent=1) + "\n")
+                return
         except EESparkError as error:
             raise typer.Exit(_tell(name, ending_of(error), error)) from error
         _work(name, settings, check, work)
 
-    command.__signature__ = _with_options(command, model)  # type: ignore[attr-defined]
+    command.__signature__ = _with_options(command, model, planned=plan is not None)  # type: ignore[attr-defined]
     command.__doc__ = (sys.modules["__main__"].__doc__ or name).strip()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     app()
 
 
-def _with_options(command: Callable[..., None], model: type[JobSettings]) -> inspect.Signature:
+def _with_options(command: Callable[..., None], model: type[JobSettings], *, planned: bool) -> inspect.Signature:
     """The command's signature as typer reads it: an option for each key of `model.options` in the place of `**given`."""
     own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    own = [one for one in own if planned or one.name != "plan_only"]
     for key, shown in model.options.items():
         group, _, last = key.rpartition(".")
         fields = model.model_fields[group].annotation.model_fields if group else model.model_fields  # type: ignore[union-attr]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eespark.spark.observations import ExtractSettings, extract_series
+from eespark.spark.plans import plan_series
 from eespark.spark.session import run_spark_job
 
 if __name__ == "__main__":
-    run_spark_job("extract_series", ExtractSettings, extract_series)
+    run_spark_job("extract_series", ExtractSettings, extract_series, plan=plan_series)

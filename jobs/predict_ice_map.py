@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eespark.spark.ice_maps import IceMapSettings, predict_ice_map
+from eespark.spark.plans import plan_ice_maps
 from eespark.spark.session import run_spark_job
 
 if __name__ == "__main__":
-    run_spark_job("predict_ice_map", IceMapSettings, predict_ice_map)
+    run_spark_job("predict_ice_map", IceMapSettings, predict_ice_map, plan=plan_ice_maps)

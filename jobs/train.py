@@ -7,6 +7,7 @@ from typing import Any
 from eespark.job import run_job
 from eespark.launch import launch, usable_processes
 from eespark.train.fit import check_training_set, fit_rank
+from eespark.train.plan import plan_training
 from eespark.train.settings import TrainSettings
 
 
@@ -46,4 +47,4 @@ def work(settings: TrainSettings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_job("train", TrainSettings, work, check)
+    run_job("train", TrainSettings, work, check, plan_training)

@@ -113,6 +113,8 @@ def predict_ice_map(spark: SparkSession, settings: IceMapSettings) -> dict[str, 
     scenes = _scenes(spark, settings)
     drawn = _drawn(spark, settings, [scene["product_id"] for scene in scenes])
     works = _works(settings, scenes, drawn, (bundle, plan))
+    for name in {scene["product_id"] for scene in scenes} - {work.scene["product_id"] for work in works}:
+        remove_tree(join_url(settings.maps, "_parts", name))  # of a run that was killed after it had published
     logger.info("predict_ice_map: %d of %d scenes to map", len(works), len(scenes))
     strips = _run(spark, works, {f"{w.scene['product_id']} {s.row}": (w, s) for w in works for s in w.missing}, strip_task(settings, plan))
     failed = {row["product_id"]: row["reason"] for row in strips if row["status"] == "failed"}
@@ -121,6 +123,18 @@ def predict_ice_map(spark: SparkSession, settings: IceMapSettings) -> dict[str, 
     maps = _run(spark, works, whole, scene_task(settings, bundle, plan))
     failed |= {row["product_id"]: row["reason"] for row in maps if row["status"] == "failed"}
     return _summarise(settings, scenes, works, [*strips, *maps], failed)
+
+
+def scenes_left(spark: SparkSession, settings: IceMapSettings) -> list[SceneWork]:
+    """The scenes that `predict_ice_map` would map now, each with the strips that are missing; nothing is changed.
+
+    Raises:
+        MissingError: No scene of the settings is in the catalog, or there is no bundle.
+    """
+    bundle = check_bundle(read_manifest(settings.bundle, "bundle"), settings.bundle)
+    scenes = _scenes(spark, settings)
+    drawn = _drawn(spark, settings, [scene["product_id"] for scene in scenes])
+    return _works(settings, scenes, drawn, (bundle, plan_of(bundle, settings.stride)))
 
 
 def _scenes(spark: SparkSession, settings: IceMapSettings) -> list[Row]:
@@ -160,7 +174,6 @@ def _works(
         url, parts = join_url(settings.maps, name), join_url(settings.maps, "_parts", name, run)
         older = read_manifest(url, "map") if url_exists(join_url(url, FILE_NAME)) else None
         if older is not None and older["run"] == run:
-            remove_tree(join_url(settings.maps, "_parts", name))
             continue
         rows, cols = plan.cells(tuple(scene["shape"]))
         strips = tuple(Block(row, 0, min(settings.strip, rows - row), cols) for row in range(0, rows, settings.strip))

@@ -71,11 +71,10 @@ def predict_map(spark: SparkSession, settings: MapSettings) -> dict[str, Any]:
         raise SettingsError(
             f"needed a bundle trained on {settings.level}, found {settings.bundle} of {bundle['level']}; set level, or train"
         )
-    products = open_table(spark, settings.products, PRODUCTS)
-    grids = tile_grids(products, settings.level, settings.tiles)
-    labels = _parcels(spark, settings)
-    inputs = _Inputs(tile_dates(products, settings), labels, bundle)
+    grids, inputs = _inputs(spark, settings, bundle)
     works = _works(settings, grids, _run_keys(settings, inputs))
+    for tile in {grid.tile for grid in grids} - {work.grid.tile for work in works}:
+        remove_tree(join_url(settings.maps, "_parts", tile))  # of a run that was killed after it had published
     logger.info("predict_map: %d of %d tiles to map", len(works), len(grids))
     found: list[dict[str, Any]] = []
     tiles: dict[str, Any] = {}
@@ -86,6 +85,23 @@ def predict_map(spark: SparkSession, settings: MapSettings) -> dict[str, Any]:
     return _summarise(settings, works, tiles, found)
 
 
+def tiles_left(spark: SparkSession, settings: MapSettings) -> list[TileWork]:
+    """The tiles that `predict_map` would map now, each with the blocks that are missing; nothing is changed.
+
+    Raises:
+        MissingError: There is no bundle, or no catalog.
+    """
+    bundle = check_bundle(read_manifest(settings.bundle, "bundle"), settings.bundle)
+    grids, inputs = _inputs(spark, settings, bundle)
+    return _works(settings, grids, _run_keys(settings, inputs))
+
+
+def _inputs(spark: SparkSession, settings: MapSettings, bundle: dict[str, Any]) -> tuple[list[TileGrid], _Inputs]:
+    products = open_table(spark, settings.products, PRODUCTS)
+    grids = tile_grids(products, settings.level, settings.tiles)
+    return grids, _Inputs(tile_dates(products, settings), _parcels(spark, settings), bundle)
+
+
 def stale_tiles(spark: SparkSession, settings: MapSettings) -> dict[str, str]:
     """Tiles that `predict_map` would map, each with the reason; nothing is changed.
 
@@ -93,10 +109,9 @@ def stale_tiles(spark: SparkSession, settings: MapSettings) -> dict[str, str]:
         MissingError: There is no bundle, or no catalog.
     """
     bundle = check_bundle(read_manifest(settings.bundle, "bundle"), settings.bundle)
-    products = open_table(spark, settings.products, PRODUCTS)
-    inputs = _Inputs(tile_dates(products, settings), _parcels(spark, settings), bundle)
+    grids, inputs = _inputs(spark, settings, bundle)
     keys, told = _run_keys(settings, inputs), {}
-    for grid in tile_grids(products, settings.level, settings.tiles):
+    for grid in grids:
         older = _whole_map(settings, grid.tile)
         if older is None:
             told[grid.tile] = "no map"
@@ -154,7 +169,6 @@ def _works(settings: MapSettings, grids: list[TileGrid], keys: Mapping[str, str]
         parts = join_url(settings.maps, "_parts", grid.tile, run)
         older = _whole_map(settings, grid.tile)
         if older is not None and older["run"] == run and not older["failed_blocks"]:
-            remove_tree(join_url(settings.maps, "_parts", grid.tile))  # of a run that was killed after it had published
             continue
         blocks = tuple(grid.blocks(settings.block_px))
         there = {name.rsplit("/", 1)[-1] for name in list_files(parts, ".part")} if url_exists(parts) else set()

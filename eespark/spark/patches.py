@@ -90,10 +90,7 @@ def extract_patches(spark: SparkSession, settings: PatchSettings) -> dict[str, A
     """
     name, retry = settings.patch_set, settings.retry_failed
     books = Ledger(spark, "extract_patches", settings.extractions, settings.patches, PATCHES, "patch_id", name, retry)
-    labels = _wanted_labels(spark, settings) if settings.sources else None
-    scenes = current_scenes(spark, settings.products).withColumn("tile", F.lit(""))
-    if labels is not None:
-        scenes = scenes.join(labels.select("product_id").distinct(), "product_id", "left_semi")
+    scenes, labels = wanted_scenes(spark, settings)
     scenes = scenes.persist()
     books.open()
     retracted = books.retract(scenes)
@@ -107,6 +104,19 @@ def extract_patches(spark: SparkSession, settings: PatchSettings) -> dict[str, A
     summary["patches_by_class"] = _by_class(spark, settings)
     limit_failures(summary, settings.max_failed_share)
     return summary
+
+
+def wanted_scenes(spark: SparkSession, settings: PatchSettings) -> tuple[DataFrame, DataFrame | None]:
+    """The current scenes that patches are cut of, and their usable labels, where sources are named.
+
+    Raises:
+        MissingError: There are no usable labels of the sources.
+    """
+    labels = _wanted_labels(spark, settings) if settings.sources else None
+    scenes = current_scenes(spark, settings.products).withColumn("tile", F.lit(""))
+    if labels is not None:
+        scenes = scenes.join(labels.select("product_id").distinct(), "product_id", "left_semi")
+    return scenes, labels
 
 
 def _wanted_labels(spark: SparkSession, settings: PatchSettings) -> DataFrame:

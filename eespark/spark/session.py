@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from eespark.errors import CapacityError, MissingError
 from eespark.io.storage import write_text
 from eespark.job import JobSettings, run_job
+from eespark.plan import Plan
 from eespark.spark.failures import plain_errors
 from eespark.spark.progress import told_progress
 
@@ -86,15 +87,24 @@ def session_of(name: str) -> Iterator[SparkSession]:
 
 
 def run_spark_job(
-    name: str, model: type[J], work: Callable[[SparkSession, J], dict[str, Any]], check: Callable[[J], None] | None = None
+    name: str,
+    model: type[J],
+    work: Callable[[SparkSession, J], dict[str, Any]],
+    check: Callable[[J], None] | None = None,
+    plan: Callable[[SparkSession, J], Plan] | None = None,
 ) -> None:
     """Run a job that needs Spark from the command line, with a session of its own; else as `eespark.job.run_job`."""
+
+    def planned(settings: J) -> dict[str, Any]:
+        assert plan is not None
+        with session_of(name) as spark:
+            return plan(spark, settings).told(slots(spark))
 
     def with_session(settings: J) -> dict[str, Any]:
         with session_of(name) as spark, told_progress(spark, name):
             return work(spark, settings)
 
-    run_job(name, model, with_session, check)
+    run_job(name, model, with_session, check, None if plan is None else planned)
 
 
 def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:

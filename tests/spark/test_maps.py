@@ -29,6 +29,7 @@ from eespark.schema import LABELS, PRODUCTS
 from eespark.spark.map_settings import MapSettings
 from eespark.spark.maps import predict_map
 from eespark.spark.parcels import find_parcels
+from eespark.spark.plans import plan_maps
 
 FIRST = date(2017, 9, 1)
 DAYS = (20, 80, 81, 150, 200, 260)
@@ -355,3 +356,21 @@ def test_that_a_parcel_is_read_no_farther_than_its_reach_and_says_so(world: Worl
     assert place is not None
     assert (place.window, table["pixels"][0]) == (Block(56, 40, 34, 20), 32 * 16)
     assert (place.wanted.sum(), set(place.groups)) == (32 * 16, {0})
+
+
+def test_that_a_plan_tells_the_blocks_that_are_missing_and_changes_nothing(spark, world, tmp_path):
+    settings = world.settings(tmp_path / "maps", tiles=[A.tile, B.tile])
+    (tmp_path / "maps" / "_parts" / A.tile / "old").mkdir(parents=True)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    plan = plan_maps(spark, settings)
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+    assert (plan.tasks, dict(plan.by_place)) == (5, {A.tile: 4, B.tile: 1})
+    assert plan.work == pytest.approx((128 * 128 + 64 * 64) / 1e6)
+    assert plan.largest == pytest.approx(64 * 64 / 1e6)
+    assert plan.rate_from == "a default: no run was measured yet"
+    summary = predict_map(spark, settings)
+    (tmp_path / "maps" / "s.json").write_text(json.dumps(summary))
+    again = plan_maps(spark, settings)
+    assert (again.tasks, again.told(2)["seconds"]) == (0, 0.0)
+    assert again.rate == pytest.approx(summary["pixels"] / 1e6 / summary["core_seconds"])
+    assert again.rate_from == "the job's last run"
