@@ -61,6 +61,7 @@ lock: setup
 	$(BIN)/uv pip compile --quiet requirements/gpu.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/gpu.lock
 	$(BIN)/uv pip compile --quiet requirements/build.in --python-version 3.11 --generate-hashes --no-header -o requirements/build.lock
 	$(BIN)/uv pip compile --quiet requirements/oracle.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/oracle.lock
+	$(BIN)/uv pip compile --quiet requirements/airflow.in --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header -o requirements/airflow.lock
 	$(BIN)/uv pip compile --quiet requirements/horovod.in --no-deps --python-version 3.11 --generate-hashes --no-header -o requirements/horovod.lock
 
 clean:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "build" / "tests"
 # By what they share: the demo's run, then the polar chain's session; one Spark session with one tiny chain of crops.
 HALVES = {
-    "demo": ("tests/unit", "tests/real", "tests/e2e", "tests/ice"),
+    "demo": ("tests/unit", "tests/real", "tests/airflow", "tests/e2e", "tests/ice"),
     "spark": ("tests/spark", "tests/faults"),
 }
 _TOLD_EVERY_S = 60.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +16,16 @@ from eespark.kernels.sar_tables import LookUpTable, Window, node_weights
 from eespark.synthetic.polar.archive import make_polar_archive
 from eespark.synthetic.polar.settings import PolarSettings
 from tests.conftest import REPOSITORY
+from tests.environments import python_with
 from tests.real.test_sentinel1 import EW
 
 READER = REPOSITORY / "tests" / "oracle" / "read_sentinel1.py"
-LOCK = REPOSITORY / "requirements" / "oracle.lock"
 
 
 @pytest.fixture(scope="module")
 def oracle() -> Path:
     """Python of an environment with xarray-sentinel, made where it is absent; nothing of it is in ours."""
-    folder = REPOSITORY / "build" / "oracle"
-    python, done = folder / "bin" / "python", folder / "installed.lock"
-    if done.is_file() and done.read_bytes() == LOCK.read_bytes():
-        return python
-    uv = str(Path(sys.executable).parent / "uv")
-    install = [uv, "pip", "install", "--quiet", "--require-hashes", "--python", str(python), "--requirement", str(LOCK)]
-    for command in ([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], install):
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        if told.returncode:
-            pytest.skip(f"xarray-sentinel cannot be installed here: {told.stderr.strip()[-300:]}")
-    done.write_bytes(LOCK.read_bytes())
-    return python
+    return python_with("oracle")
 
 
 def ask(oracle: Path, out: Path, *arguments: str) -> dict[str, np.ndarray]:

@@ -1,0 +1,197 @@
+"""What the DAG `eespark_nightly` decides, without Airflow: settings, what is new, how a job's end is taken, when to sound the alarm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HISTORY = "quarantined.json"
+SEEN = "seen.json"
+_LOOK = Path(__file__).with_name("look.py")
+_KEPT_NIGHTS = 400
+
+
+@dataclass(frozen=True)
+class Night:
+    """Settings of the DAG.
+
+    Attributes:
+        repository: Folder that commands run in.
+        python: Of eespark's environment.
+        command: Words before `jobs/<job>.py`: that Python, or spark-submit with its options.
+        state: Folder where the DAG keeps what it saw.
+        scan: Settings file of scan_archive.
+        imports: Settings files of import_labels.
+        extracts: Of extract_series.
+        builds: Of build_training_set.
+        trains: Of train.
+        validates: Of validate.
+        reports: Of report.
+        schedule: Cron expression.
+        start: First day, YYYY-MM-DD.
+        weekday: Day of the weekly steps, 0 is Monday.
+        retries: Of a job that may succeed later.
+        retry_delay_s: Between them.
+        wait_s: How long to wait for new products; then the scan is left out.
+        poke_s: From one look for new products to the next.
+        alarm_above: More quarantined products than the night before by more than this sound the alarm.
+        alarm_command: Words of a command that gets the alarm's text on standard input; none: the failed task alone tells.
+    """
+
+    repository: str
+    python: str
+    command: tuple[str, ...]
+    state: str
+    scan: str
+    extracts: tuple[str, ...]
+    imports: tuple[str, ...] = ()
+    builds: tuple[str, ...] = ()
+    trains: tuple[str, ...] = ()
+    validates: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
+    schedule: str = "0 2 * * *"
+    start: str = "2024-01-01"
+    weekday: int = 6
+    retries: int = 2
+    retry_delay_s: float = 900.0
+    wait_s: float = 14_400.0
+    poke_s: float = 600.0
+    alarm_above: int = 5
+    alarm_command: tuple[str, ...] = ()
+
+
+class NightError(ValueError):
+    """Settings of the DAG that cannot be used."""
+
+
+def read_night(file: str | os.PathLike[str]) -> Night:
+    """The settings in a YAML file.
+
+    Raises:
+        NightError: No such file, unknown or missing keys, values of another kind.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise NightError(
+            f"needed the settings of the DAG, found no file {path}; name it in EESPARK_AIRFLOW, as deploy/airflow/nightly.yaml is"
+        )
+    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(told, dict):
+        raise NightError(f"{path}: needed keys and values, found {type(told).__name__}")
+    known = {one.name: one for one in fields(Night)}
+    unknown, missing = sorted(set(told) - set(known)), sorted({n for n, one in known.items() if _is_needed(one)} - set(told))
+    if unknown or missing:
+        raise NightError(f"{path}: unknown keys: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}")
+    wrong = sorted(name for name, value in told.items() if not _fits(str(known[name].type), value))
+    if wrong:
+        raise NightError(f"{path}: needed other kinds of values for {', '.join(f'{name} ({known[name].type})' for name in wrong)}")
+    night = Night(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+    if not 0 <= night.weekday <= 6:
+        raise NightError(f"{path}: needed a weekday from 0 (Monday) to 6, found {night.weekday}")
+    return night
+
+
+def _is_needed(one: Any) -> bool:
+    return one.name in ("repository", "python", "command", "state", "scan", "extracts")
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind.startswith("tuple"):
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    accepted = {"str": (str,), "int": (int,), "float": (int, float)}[kind]
+    return isinstance(value, accepted) and not isinstance(value, bool)
+
+
+def run_job(night: Night, job: str, settings: str) -> int:
+    """The exit code of a job, whose log goes to this process's own."""
+    command = [*night.command, f"jobs/{job}.py", settings]
+    with subprocess.Popen(command, cwd=night.repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            sys.stdout.write(line)
+        return process.wait()
+
+
+def ending(code: int) -> str:
+    """How the exit code of a job is taken (docs/endings.md): done, retry or fail."""
+    if code == 0:
+        return "done"
+    # Too little of disk, memory or slots; another run at work; ended from outside: the same may succeed later.
+    return "retry" if code in (4, 5, 130, 143, -9, -15, 137) else "fail"
+
+
+def summary_of(night: Night, settings: str) -> dict[str, Any]:
+    """The summary that a job with these settings wrote last; nothing where it wrote none here."""
+    told = yaml.safe_load((Path(night.repository) / settings).read_text(encoding="utf-8"))
+    file = Path(night.repository) / str(told.get("summary", ""))
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def look(night: Night, what: str, settings: str) -> str:
+    """A fingerprint of what a job with these settings would find: `archive`, the names of its products; `labels`, its sources' files."""
+    command = [night.python, str(_LOOK), what, settings]
+    done = subprocess.run(command, cwd=night.repository, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise RuntimeError(f"could not look at the {what} of {settings}: {last}")
+    return done.stdout.strip()
+
+
+def is_new(night: Night, what: str, settings: str) -> bool:
+    """Whether it is another than when `remember` was called last."""
+    return _state(night, SEEN).get(f"{what} {settings}") != look(night, what, settings)
+
+
+def remember(night: Night, what: str, settings: str, fingerprint: str) -> None:
+    """Keep what a job that is done had found."""
+    _keep(night, SEEN, _state(night, SEEN) | {f"{what} {settings}": fingerprint})
+
+
+def note_quarantined(night: Night, day: str, summary: Mapping[str, Any]) -> None:
+    """Keep how many products were quarantined on a day."""
+    nights = _state(night, HISTORY) | {day: int(summary.get("quarantined", 0))}
+    _keep(night, HISTORY, dict(sorted(nights.items())[-_KEPT_NIGHTS:]))
+
+
+def alarm(night: Night, day: str) -> str | None:
+    """What to tell people of a day, where quarantined products grew by more than `alarm_above` since the night before."""
+    nights = _state(night, HISTORY)
+    before = [name for name in sorted(nights) if name < day]
+    if day not in nights or not before:
+        return None
+    grown = nights[day] - nights[before[-1]]
+    if grown <= night.alarm_above:
+        return None
+    return f"eespark: {grown} more products are quarantined than on {before[-1]}: {nights[day]}; the scan's summary has the reasons"
+
+
+def tell(night: Night, text: str) -> None:
+    """Hand a text to the command that reaches people, where one is set."""
+    if night.alarm_command:
+        subprocess.run(list(night.alarm_command), cwd=night.repository, input=text, text=True, check=True)
+
+
+def words(values: Sequence[str]) -> list[str]:
+    """Names of tasks for settings files: the last part without its ending."""
+    return [Path(value).stem for value in values]
+
+
+def _state(night: Night, name: str) -> dict[str, Any]:
+    file = Path(night.repository) / night.state / name
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def _keep(night: Night, name: str, content: Mapping[str, Any]) -> None:
+    file = Path(night.repository) / night.state / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as stream:
+        json.dump(content, stream, indent=1, sort_keys=True)
+    os.replace(stream.name, file)

@@ -1,0 +1,187 @@
+"""The DAG in Airflow itself, in an environment of its own: imported, looked at, and run with jobs that only write their summaries."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.environments import python_with
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "deploy" / "airflow"
+JOBS = ("scan_archive", "import_labels", "extract_series", "build_training_set", "train", "validate", "report")
+# Writes its name to a list, its summary beside its settings, and ends as a file of its own says.
+JOB = """
+import json, pathlib, sys
+name, settings = pathlib.Path(sys.argv[0]).stem, pathlib.Path(sys.argv[1])
+with open("ran.txt", "a") as ran:
+    ran.write(name + "\\n")
+told = json.loads(pathlib.Path("told.json").read_text()).get(name, {})
+codes = pathlib.Path(name + ".codes")
+left = codes.read_text().split() if codes.exists() else []
+if left:
+    codes.write_text(" ".join(left[1:]))
+pathlib.Path(settings.stem + ".json").write_text(json.dumps(told))
+sys.exit(int(left[0]) if left else 0)
+"""
+LOOK = """
+import pathlib, sys
+print(pathlib.Path(sys.argv[1] + ".seen").read_text())
+"""
+STRUCTURE = """
+import json, sys
+from airflow.models import DagBag
+bag = DagBag(sys.argv[1], include_examples=False)
+dag = bag.get_dag("eespark_nightly")
+tasks = {t.task_id: {"after": sorted(t.upstream_task_ids), "rule": str(t.trigger_rule), "retries": t.retries} for t in dag.tasks}
+print("TOLD" + json.dumps({"errors": bag.import_errors, "tasks": tasks, "active": dag.max_active_runs, "catchup": dag.catchup}))
+"""
+STATES = """
+import json
+from airflow.models import TaskInstance
+from airflow.utils.session import create_session
+with create_session() as session:
+    found = {one.task_id: [str(one.state), one.try_number] for one in session.query(TaskInstance).all()}
+print("TOLD" + json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """Airflow with its own home, and a repository with stand-ins for jobs."""
+
+    python: Path
+    folder: Path
+
+    def call(self, *arguments: str, check: bool = True) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AIRFLOW"))}
+        environment |= {
+            "AIRFLOW_HOME": str(self.folder / "home"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": str(self.folder / "dags"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.folder / "dags"), "EESPARK_AIRFLOW": str(self.folder / "night.yaml"),
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        }  # fmt: skip
+        done = subprocess.run([str(self.python), *arguments], env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
+        return done.stdout
+
+    def ask(self, code: str, *arguments: str) -> dict[str, Any]:
+        (line,) = [line for line in self.call("-c", code, *arguments).splitlines() if line.startswith("TOLD")]
+        return dict(json.loads(line.removeprefix("TOLD")))
+
+    def night(self, day: str) -> dict[str, list[Any]]:
+        """Run the night of a day; state and number of the last try by task. Of a run by hand the interval ends at the time before it."""
+        self.call("-m", "airflow", "dags", "test", "eespark_nightly", f"{day}T03:00:00", check=False)
+        return self.ask(STATES)
+
+    @property
+    def ran(self) -> list[str]:
+        return (self.folder / "ran.txt").read_text().split()
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    return python_with("airflow")
+
+
+@pytest.fixture(scope="module")
+def empty_home(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose database is made: copied, which takes a second of what making takes."""
+    one = Airflow(python, _repository(tmp_path_factory.mktemp("airflow")))
+    one.call("-m", "airflow", "db", "migrate")
+    return one.folder / "home"
+
+
+def _repository(folder: Path) -> Path:
+    (folder / "jobs").mkdir()
+    (folder / "dags").mkdir()
+    for job in JOBS:
+        (folder / "jobs" / f"{job}.py").write_text(JOB)
+        (folder / f"{job}.yaml").write_text(f"summary: {job}.json\n")
+    for name in ("eespark_nightly.py", "nights.py"):
+        (folder / "dags" / name).write_text((FOLDER / name).read_text())
+    (folder / "dags" / "look.py").write_text(LOOK)
+    (folder / "archive.seen").write_text("a")
+    (folder / "labels.seen").write_text("a")
+    (folder / "told.json").write_text("{}")
+    night = {
+        "repository": str(folder), "python": sys.executable, "command": [sys.executable], "state": "state", "scan": "scan_archive.yaml",
+        "imports": ["import_labels.yaml"], "extracts": ["extract_series.yaml"], "builds": ["build_training_set.yaml"],
+        "trains": ["train.yaml"], "validates": ["validate.yaml"], "reports": ["report.yaml"], "weekday": 6, "wait_s": 1, "poke_s": 1,
+        "retries": 1, "retry_delay_s": 0, "alarm_above": 2,
+        "alarm_command": [sys.executable, "-c", "import sys; open('alarm.txt', 'w').write(sys.stdin.read())"],
+    }  # fmt: skip
+    (folder / "night.yaml").write_text(yaml.safe_dump(night))
+    return folder
+
+
+@pytest.fixture
+def airflow(python: Path, empty_home: Path, tmp_path: Path) -> Airflow:
+    import shutil
+
+    one = Airflow(python, _repository(tmp_path))
+    shutil.copytree(empty_home, one.folder / "home")
+    text = (one.folder / "home" / "airflow.cfg").read_text().replace(str(empty_home), str(one.folder / "home"))
+    (one.folder / "home" / "airflow.cfg").write_text(text)
+    return one
+
+
+def test_that_the_dag_is_imported_without_errors_and_its_tasks_follow_each_other(airflow: Airflow) -> None:
+    told = airflow.ask(STRUCTURE, str(airflow.folder / "dags"))
+    assert told["errors"] == {}
+    assert (told["active"], told["catchup"]) == (1, False)
+    after = {name: task["after"] for name, task in told["tasks"].items()}
+    assert after == {
+        "new_products": [], "scan": ["new_products"], "quarantine_alarm": ["scan"], "scanned_or_nothing_new": ["scan"],
+        "labels_changed.import_labels": ["scanned_or_nothing_new"], "import_labels.import_labels": ["labels_changed.import_labels"],
+        "extract_series.extract_series": ["import_labels.import_labels"], "weekly": ["extract_series.extract_series"],
+        "build_training_set.build_training_set": ["weekly"], "train.train": ["build_training_set.build_training_set"],
+        "validate.validate": ["train.train"], "report.report": ["validate.validate"],
+    }  # fmt: skip
+    assert told["tasks"]["scan"]["retries"] == 1
+    assert told["tasks"]["quarantine_alarm"]["retries"] == 0
+    assert told["tasks"]["extract_series.extract_series"]["rule"] == "none_failed"
+
+
+def test_that_a_weekly_night_does_all_and_one_without_news_only_reads_on(airflow: Airflow) -> None:
+    states = airflow.night("2024-06-02")  # a Sunday
+    assert {state for state, _ in states.values()} == {"success"}
+    assert airflow.ran == list(JOBS)
+    (airflow.folder / "ran.txt").unlink()
+    states = airflow.night("2024-06-03")
+    assert airflow.ran == ["extract_series"]
+    skipped = sorted(name for name, (state, _) in states.items() if state == "skipped")
+    assert skipped == [
+        "build_training_set.build_training_set", "import_labels.import_labels", "new_products", "quarantine_alarm", "report.report", "scan",
+        "train.train", "validate.validate",
+    ]  # fmt: skip
+
+
+def test_that_changed_labels_are_imported_and_grown_quarantine_sounds_the_alarm(airflow: Airflow) -> None:
+    airflow.night("2024-06-03")
+    for name in ("labels.seen", "archive.seen"):
+        (airflow.folder / name).write_text("b")
+    (airflow.folder / "told.json").write_text(json.dumps({"scan_archive": {"quarantined": 3}}))
+    (airflow.folder / "ran.txt").unlink()
+    states = airflow.night("2024-06-04")
+    assert airflow.ran == ["scan_archive", "import_labels", "extract_series"]
+    assert states["quarantine_alarm"][0] == "failed"
+    assert states["extract_series.extract_series"][0] == "success"
+    assert (airflow.folder / "alarm.txt").read_text().startswith("eespark: 3 more products are quarantined than on 2024-06-03: 3")
+
+
+def test_that_too_little_room_is_tried_again_and_bad_settings_are_not(airflow: Airflow) -> None:
+    (airflow.folder / "scan_archive.codes").write_text("4")
+    (airflow.folder / "extract_series.codes").write_text("2 0")
+    states = airflow.night("2024-06-05")
+    assert airflow.ran == ["scan_archive", "scan_archive", "import_labels", "extract_series"]
+    assert states["scan"][0] == "success"
+    assert states["extract_series.extract_series"][0] == "failed"
+    assert states["weekly"][0] == "upstream_failed"
