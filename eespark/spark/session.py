@@ -140,11 +140,17 @@ def _name_s3_endpoint(spark: SparkSession) -> None:
     """Tell S3A of the server that the environment names for all other libraries; what the properties say goes before it."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:
-        conf = spark.sparkContext._jsc.hadoopConfiguration()
-        conf.setIfUnset("fs.s3a.endpoint", endpoint)
-        # Without a region S3A asks Amazon for that of the bucket, for minutes.
-        conf.setIfUnset("fs.s3a.endpoint.region", os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1")
-        conf.set("fs.s3a.connection.ssl.enabled", str(endpoint.startswith("https://")).lower())
+        wanted = {
+            "fs.s3a.endpoint": endpoint,
+            "fs.s3a.connection.ssl.enabled": str(endpoint.startswith("https://")).lower(),
+            # Without a region S3A asks Amazon for that of the bucket, for minutes.
+            "fs.s3a.endpoint.region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        }
+        # Hadoop's own defaults fill its configuration: what somebody set stands in Spark's.
+        told, conf = spark.sparkContext.getConf(), spark.sparkContext._jsc.hadoopConfiguration()
+        for key, value in wanted.items():
+            if not told.contains(f"spark.hadoop.{key}"):
+                conf.set(key, value)
 
 
 def _stop(spark: SparkSession, broken_off: bool) -> None:
