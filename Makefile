@@ -11,7 +11,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo demo-polar study study-polar bench test test-cluster unit check lock clean
+.PHONY: setup demo demo-polar study study-polar bench bench-scale test test-cluster unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -37,6 +37,12 @@ study-polar: setup
 # `python -m benchmarks.page --store` then puts them into the docs.
 bench: setup
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(ARGS),-- $(ARGS))
+
+# The catchment in metadata (118 tiles, 2 million parcels) and small tiles on more cores; half an hour and 1.5 GB of disk.
+# `python -m benchmarks.scaling_page --store` then puts the results into docs/scaling.md.
+bench-scale: setup
+	@$(BIN)/python -m benchmarks.scale
+	@$(BIN)/python -m benchmarks.growth
 
 check: setup
 	$(BIN)/ruff format --check .
