@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import yaml
 from pydantic import Field
 
-from eespark.errors import MissingError, SettingsError
+from eespark.errors import EESparkError, MissingError, SettingsError
 from eespark.settings import Settings, load_settings
 from eespark.spark.session import read_properties, trust_system_certificates, use_java_17, with_known_jars
 
@@ -187,6 +188,32 @@ def _named_beside(value: Any, folder: Path, copied: dict[str, Path]) -> Any:
     if isinstance(value, str) and value.endswith((".yaml", ".yml")) and "://" not in value and Path(value).is_file():
         return _ship(Path(value), folder, copied)
     return value
+
+
+def submission(doc: str | None, example: Path, model: type[C], submit: Callable[[C, argparse.Namespace, list[str]], int]) -> int:
+    """The exit code of a submit script: its command line read, its cluster's settings loaded, `submit` called.
+
+    Args:
+        doc: What the script tells of itself.
+        example: Settings of the cluster, where the command line names none.
+        model: Of these settings.
+        submit: Takes them, the command line, and what is behind `--`.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("job")
+    parser.add_argument("settings", type=Path)
+    parser.add_argument("--cluster", type=Path, default=example, help="settings of the cluster")
+    parser.add_argument("--mode", choices=("client", "cluster"), default="client", help="where the driver runs")
+    parser.add_argument("--queue", help="instead of that of the settings, where the manager has queues")
+    parser.add_argument("--show", action="store_true", help="write what would be submitted, and stop")
+    words = sys.argv[1:]
+    own, rest = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    told = parser.parse_args(own)
+    try:
+        return submit(load_cluster(told.cluster, model), told, rest)
+    except EESparkError as error:
+        print(f"submit: {error}", file=sys.stderr)
+        return 2
 
 
 def spark_submit(arguments: Iterable[str], variables: Mapping[str, str], *, show: bool) -> int:

@@ -20,16 +20,16 @@ from clusters import (  # beside this folder
     ROOT,
     Cluster,
     job_file,
-    load_cluster,
     passed_variables,
     properties_of,
     ship_settings,
     spark_submit,
+    submission,
     write_properties,
     zip_code,
 )
 
-from eespark.errors import EESparkError, MissingError
+from eespark.errors import MissingError
 
 WORK: Final = ROOT / "build" / "yarn"
 # Of a packed environment, which YARN unpacks under this name in the folder of each container.
@@ -52,28 +52,13 @@ class Yarn(Cluster):
 
 def main() -> int:
     """Submit as the command line says; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job")
-    parser.add_argument("settings", type=Path)
-    parser.add_argument("--cluster", type=Path, default=Path(__file__).with_name("cluster.yaml"), help="settings of the cluster")
-    parser.add_argument("--mode", choices=("client", "cluster"), default="client", help="where the driver runs")
-    parser.add_argument("--queue", help="instead of that of the settings")
-    parser.add_argument("--show", action="store_true", help="write what would be submitted, and stop")
-    words = sys.argv[1:]
-    own, rest = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
-    told = parser.parse_args(own)
-    try:
-        cluster = load_cluster(told.cluster, Yarn)
-        if not told.show and not os.environ.get("HADOOP_CONF_DIR"):
-            raise MissingError("needed HADOOP_CONF_DIR, the folder of core-site.xml and yarn-site.xml, found it not set; export it")
-        return submit(cluster, told, rest)
-    except EESparkError as error:
-        print(f"submit: {error}", file=sys.stderr)
-        return 2
+    return submission(__doc__, Path(__file__).with_name("cluster.yaml"), Yarn, submit)
 
 
 def submit(cluster: Yarn, told: argparse.Namespace, arguments: list[str]) -> int:
     """Write what is shipped, and call spark-submit; its exit code."""
+    if not told.show and not os.environ.get("HADOOP_CONF_DIR"):
+        raise MissingError("needed HADOOP_CONF_DIR, the folder of core-site.xml and yarn-site.xml, found it not set; export it")
     job, elsewhere = job_file(told.job), told.mode == "cluster"
     shipped = ship_settings(told.settings, WORK / "settings" / told.job) if elsewhere else [told.settings]
     properties = properties_of(cluster, told.job) | manager_properties(cluster, told.queue or cluster.queue, elsewhere=elsewhere)
