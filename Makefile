@@ -11,7 +11,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo demo-polar study study-polar bench bench-scale test test-cluster unit check lock clean
+.PHONY: setup demo demo-polar study study-polar bench bench-scale test test-cluster test-nights unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -60,6 +60,10 @@ test: check
 # Each with servers of its own, one after the other: two cores carry one cluster.
 test-cluster: setup
 	@for one in hdfs s3 yarn; do $(BIN)/python -m pytest tests/cluster/test_$$one.py || exit 1; done
+
+# A year of nights on the demo's archive beside one run over all of it; ten minutes.
+test-nights: setup
+	@$(BIN)/python -m pytest tests/nights
 
 # Locks hold hashes and no host names.
 lock: setup

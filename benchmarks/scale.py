@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyspark import StorageLevel
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -119,9 +120,11 @@ def _join(spark: SparkSession, urls: dict[str, str], block_px: int) -> int:
     labels = open_table(spark, urls["labels"], LABELS).where("usable")
     blocks = block_table(spark, tile_grids(open_table(spark, urls["products"], PRODUCTS), "L2A", None), block_px)
     pairs = label_blocks(labels.select("label_id", "class_id", "geometry", F.col("tile").alias("home")), blocks)
-    # Every pair goes where its block is burnt, as in the draw; then they are counted.
-    moved = pairs.repartition("tile", "block_row", "block_col")
-    return int(moved.groupBy("tile").agg(F.count("*").alias("n"), F.sum(F.length("geometry"))).agg(F.sum("n")).head()[0])
+    # Every pair goes with its polygon where its block is burnt, as in the draw; kept, or counting would leave the polygons where they are.
+    moved = pairs.repartition("tile", "block_row", "block_col").persist(StorageLevel.DISK_ONLY)
+    count = moved.count()
+    moved.unpersist()
+    return int(count)
 
 
 if __name__ == "__main__":

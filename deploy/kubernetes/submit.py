@@ -1,7 +1,7 @@
 """Submit a job to Kubernetes: `python deploy/kubernetes/submit.py JOB SETTINGS.yaml [options] [-- arguments of the job]`.
 
-In cluster mode the driver gets a pod of its own, for which the settings file and those that it names are uploaded. In client mode this process is
-the driver and must run in a pod of the cluster, as the CronJob's does. Code, packages, Java and jars are those of the image.
+In cluster mode the driver gets a pod of its own, for which the settings file and those that it names are uploaded. In client mode this
+process is the driver and must run in a pod of the cluster, as the CronJob's does. Code, packages, Java and jars are those of the image.
 """
 
 from __future__ import annotations
