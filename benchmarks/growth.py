@@ -26,9 +26,9 @@ class Sizes(Repeats):
 
     runs: int = 3
     tiles: tuple[int, ...] = (1, 2, 4, 8)
-    size_px: int = 2_048
+    size_px: int = 1_024
     block_px: tuple[int, int] = (1024, 640)
-    products: int = 4
+    products: int = 3
     pixels: int = 5_000
 
 

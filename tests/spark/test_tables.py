@@ -10,7 +10,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from eespark.errors import FormatError, MissingError
-from eespark.schema import EXTRACTIONS, PRODUCTS
+from eespark.schema import EXTRACTIONS, SAMPLES
 from eespark.spark import tables
 from eespark.spark.tasks import one_partition_each, one_task_each
 
@@ -30,15 +30,15 @@ def ledger(spark, tmp_path):
 def test_that_a_table_of_another_schema_version_is_refused(spark, ledger):
     url, _ = ledger
     spark.sql(f"ALTER TABLE delta.`{url}` SET TBLPROPERTIES ('eespark.schema_version' = '0')")
-    with pytest.raises(FormatError, match="schema version 1, found 0"):
+    with pytest.raises(FormatError, match="schema version 1, found version 0; run migrate_tables"):
         tables.open_table(spark, url, EXTRACTIONS)
-    with pytest.raises(FormatError, match="schema version 1, found 0"):
+    with pytest.raises(FormatError, match="schema version 1, found version 0; run migrate_tables"):
         tables.ensure_table(spark, url, EXTRACTIONS)
 
 
 def test_that_a_table_of_other_columns_is_refused_and_what_it_lacks_is_named(spark, ledger):
-    with pytest.raises(FormatError, match=r"columns url, kind, mission.*found attempt, chunk"):
-        tables.open_table(spark, ledger[0], PRODUCTS)
+    with pytest.raises(FormatError, match=r"columns sample_id, row, col, x.*found attempt, chunk"):
+        tables.open_table(spark, ledger[0], SAMPLES)
 
 
 def test_that_a_folder_without_a_table_is_missing_and_says_what_to_run(spark, tmp_path):
