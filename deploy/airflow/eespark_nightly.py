@@ -25,7 +25,11 @@ NIGHT = nights.read_night(os.environ.get("EESPARK_AIRFLOW") or Path(__file__).wi
 
 def do(job: str, settings: str) -> None:
     """Run a job; what cannot succeed by another try fails at once."""
-    code = nights.run_job(NIGHT, job, settings)
+    conclude(job, settings, nights.run_job(NIGHT, job, settings))
+
+
+def conclude(job: str, settings: str, code: int) -> None:
+    """Fail where a job ended otherwise than done: at once, or to be tried again."""
     taken = nights.ending(code)
     if taken == "fail":
         raise AirflowFailException(f"{job} by {settings} ended with code {code}: see docs/endings.md")
@@ -37,9 +41,11 @@ def scan(ds: str) -> None:
     """Scan the archive, and keep what it held and how much of it was quarantined."""
     # Before the scan: what arrives while it runs is new to the next night.
     seen = nights.look(NIGHT, "archive", NIGHT.scan)
-    do("scan_archive", NIGHT.scan)
+    code = nights.run_job(NIGHT, "scan_archive", NIGHT.scan)
+    if nights.is_counted(code):
+        nights.note_quarantined(NIGHT, ds, int(nights.look(NIGHT, "quarantined", NIGHT.scan)))
+    conclude("scan_archive", NIGHT.scan, code)
     nights.remember(NIGHT, "archive", NIGHT.scan, seen)
-    nights.note_quarantined(NIGHT, ds, nights.summary_of(NIGHT, NIGHT.scan))
 
 
 def import_labels(settings: str) -> None:
@@ -50,11 +56,16 @@ def import_labels(settings: str) -> None:
 
 
 def sound_alarm(ds: str) -> None:
-    """Fail, loudly, where quarantined products grew."""
+    """Fail, and so be told of, where quarantined products grew."""
     text = nights.alarm(NIGHT, ds)
     if text:
-        nights.tell(NIGHT, text)
         raise AirflowFailException(text)
+
+
+def tell_failure(context: Any) -> None:
+    """Hand what made a task fail for good to the command that reaches people."""
+    task = context["task_instance"]
+    nights.tell(NIGHT, f"{task.dag_id} of {context['ds']}: {task.task_id} failed: {context.get('exception') or 'its log tells why'}")
 
 
 def is_the_day(data_interval_end: Any) -> bool:
@@ -64,8 +75,8 @@ def is_the_day(data_interval_end: Any) -> bool:
 
 def each(job: str, files: tuple[str, ...], before: Any, rule: str = "none_failed") -> Any:
     """A task for each settings file of a job, one after the other, behind others; the last one."""
-    for name, file in zip(nights.words(files), files, strict=True):
-        task = PythonOperator(task_id=f"{job}.{name}", python_callable=do, op_args=[job, file], trigger_rule=rule)
+    for file in files:
+        task = PythonOperator(task_id=f"{job}.{nights.task_name(file)}", python_callable=do, op_args=[job, file], trigger_rule=rule)
         before >> task
         before = task
     return before
@@ -79,7 +90,11 @@ with DAG(
     catchup=False,
     # Nights that overlap would do the same work twice.
     max_active_runs=1,
-    default_args={"retries": NIGHT.retries, "retry_delay": timedelta(seconds=NIGHT.retry_delay_s)},
+    default_args={
+        "retries": NIGHT.retries,
+        "retry_delay": timedelta(seconds=NIGHT.retry_delay_s),
+        "on_failure_callback": tell_failure,
+    },
     tags=["eespark"],
 ) as dag:
     arrived = PythonSensor(
@@ -87,12 +102,14 @@ with DAG(
         poke_interval=NIGHT.poke_s, timeout=NIGHT.wait_s, soft_fail=True,
     )  # fmt: skip
     scanned = PythonOperator(task_id="scan", python_callable=scan)
-    alarmed = PythonOperator(task_id="quarantine_alarm", python_callable=sound_alarm, retries=0)
+    # Also behind a scan that failed: by more broken products than it allows, of all nights.
+    alarmed = PythonOperator(task_id="quarantine_alarm", python_callable=sound_alarm, retries=0, trigger_rule="all_done")
     arrived >> scanned >> alarmed
     # A night without news still looks at labels, and reads what an earlier night left.
     imported: Any = EmptyOperator(task_id="scanned_or_nothing_new", trigger_rule="none_failed")
     scanned >> imported
-    for name, file in zip(nights.words(NIGHT.imports), NIGHT.imports, strict=True):
+    for file in NIGHT.imports:
+        name = nights.task_name(file)
         changed = ShortCircuitOperator(
             task_id=f"labels_changed.{name}", python_callable=nights.is_new, op_args=[NIGHT, "labels", file],
             ignore_downstream_trigger_rules=False, trigger_rule="none_failed",

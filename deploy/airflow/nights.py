@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ class Night:
         wait_s: How long to wait for new products; then the scan is left out.
         poke_s: From one look for new products to the next.
         alarm_above: More quarantined products than the night before by more than this sound the alarm.
-        alarm_command: Words of a command that gets the alarm's text on standard input; none: the failed task alone tells.
+        alarm_command: Words of a command that gets the text of an alarm or a failure on standard input; none: the failed task alone tells.
     """
 
     repository: str
@@ -91,13 +93,28 @@ def read_night(file: str | os.PathLike[str]) -> Night:
     unknown, missing = sorted(set(told) - set(known)), sorted({n for n, one in known.items() if _is_needed(one)} - set(told))
     if unknown or missing:
         raise NightError(f"{path}: unknown keys: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}")
+    # YAML takes a day without quotation marks for a date.
+    told = {name: value.isoformat() if isinstance(value, date) else value for name, value in told.items()}
     wrong = sorted(name for name, value in told.items() if not _fits(str(known[name].type), value))
     if wrong:
         raise NightError(f"{path}: needed other kinds of values for {', '.join(f'{name} ({known[name].type})' for name in wrong)}")
     night = Night(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
     if not 0 <= night.weekday <= 6:
         raise NightError(f"{path}: needed a weekday from 0 (Monday) to 6, found {night.weekday}")
+    _check_names(night, path)
     return night
+
+
+def _check_names(night: Night, path: Path) -> None:
+    """Tasks are named by settings files."""
+    for key in ("imports", "extracts", "builds", "trains", "validates", "reports"):
+        names = [task_name(file) for file in getattr(night, key)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        odd = sorted(name for name in names if not re.fullmatch(r"[\w.-]+", name))
+        if twice or odd:
+            raise NightError(
+                f"{path}: {key}: needed files whose names differ and are of letters, digits, '_', '-', '.', found {', '.join(twice or odd)}"
+            )
 
 
 def _is_needed(one: Any) -> bool:
@@ -114,7 +131,9 @@ def _fits(kind: str, value: Any) -> bool:
 def run_job(night: Night, job: str, settings: str) -> int:
     """The exit code of a job, whose log goes to this process's own."""
     command = [*night.command, f"jobs/{job}.py", settings]
-    with subprocess.Popen(command, cwd=night.repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    # A log in another encoding must not end the job.
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(command, cwd=night.repository, **pipe) as process:
         for line in process.stdout or ():
             sys.stdout.write(line)
         return process.wait()
@@ -122,21 +141,17 @@ def run_job(night: Night, job: str, settings: str) -> int:
 
 def ending(code: int) -> str:
     """How the exit code of a job is taken (docs/endings.md): done, retry or fail."""
-    if code == 0:
-        return "done"
-    # Too little of disk, memory or slots; another run at work; ended from outside: the same may succeed later.
-    return "retry" if code in (4, 5, 130, 143, -9, -15, 137) else "fail"
+    # All else may pass: too little room, another run at work, a signal, or the unexpected, as which clusters' faults appear.
+    return {0: "done", 2: "fail", 3: "fail"}.get(code, "retry")
 
 
-def summary_of(night: Night, settings: str) -> dict[str, Any]:
-    """The summary that a job with these settings wrote last; nothing where it wrote none here."""
-    told = yaml.safe_load((Path(night.repository) / settings).read_text(encoding="utf-8"))
-    file = Path(night.repository) / str(told.get("summary", ""))
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+def is_counted(code: int) -> bool:
+    """Whether a job that ended so wrote a summary with its counts: it is done, or all but what failed is."""
+    return code in (0, 3)
 
 
 def look(night: Night, what: str, settings: str) -> str:
-    """A fingerprint of what a job with these settings would find: `archive`, the names of its products; `labels`, its sources' files."""
+    """What `look.py` tells of a settings file: fingerprints of `archive` and `labels`; `quarantined`, the number after the last scan."""
     command = [night.python, str(_LOOK), what, settings]
     done = subprocess.run(command, cwd=night.repository, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -155,9 +170,9 @@ def remember(night: Night, what: str, settings: str, fingerprint: str) -> None:
     _keep(night, SEEN, _state(night, SEEN) | {f"{what} {settings}": fingerprint})
 
 
-def note_quarantined(night: Night, day: str, summary: Mapping[str, Any]) -> None:
+def note_quarantined(night: Night, day: str, count: int) -> None:
     """Keep how many products were quarantined on a day."""
-    nights = _state(night, HISTORY) | {day: int(summary.get("quarantined", 0))}
+    nights = _state(night, HISTORY) | {day: count}
     _keep(night, HISTORY, dict(sorted(nights.items())[-_KEPT_NIGHTS:]))
 
 
@@ -170,7 +185,7 @@ def alarm(night: Night, day: str) -> str | None:
     grown = nights[day] - nights[before[-1]]
     if grown <= night.alarm_above:
         return None
-    return f"eespark: {grown} more products are quarantined than on {before[-1]}: {nights[day]}; the scan's summary has the reasons"
+    return f"{grown} more products are quarantined than on {before[-1]}: {nights[day]}; the scan's summary has the reasons"
 
 
 def tell(night: Night, text: str) -> None:
@@ -179,9 +194,9 @@ def tell(night: Night, text: str) -> None:
         subprocess.run(list(night.alarm_command), cwd=night.repository, input=text, text=True, check=True)
 
 
-def words(values: Sequence[str]) -> list[str]:
-    """Names of tasks for settings files: the last part without its ending."""
-    return [Path(value).stem for value in values]
+def task_name(file: str) -> str:
+    """The part of a task's name that its settings file gives: the last part without its ending."""
+    return Path(file).stem
 
 
 def _state(night: Night, name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -33,8 +34,11 @@ pathlib.Path(settings.stem + ".json").write_text(json.dumps(told))
 sys.exit(int(left[0]) if left else 0)
 """
 LOOK = """
-import pathlib, sys
-print(pathlib.Path(sys.argv[1] + ".seen").read_text())
+import json, pathlib, sys
+if sys.argv[1] == "quarantined":
+    print(json.loads(pathlib.Path("scan_archive.json").read_text()).get("quarantined", 0))
+else:
+    print(pathlib.Path(sys.argv[1] + ".seen").read_text())
 """
 STRUCTURE = """
 import json, sys
@@ -62,9 +66,10 @@ class Airflow:
     folder: Path
 
     def call(self, *arguments: str, check: bool = True) -> str:
+        # No PYTHONPATH: Airflow itself puts the folder of DAGs there.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AIRFLOW"))}
         environment |= {
-            "AIRFLOW_HOME": str(self.folder / "home"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": str(self.folder / "dags"),
+            "AIRFLOW_HOME": str(self.folder / "home"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.folder / "dags"), "EESPARK_AIRFLOW": str(self.folder / "night.yaml"),
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }  # fmt: skip
@@ -85,6 +90,12 @@ class Airflow:
     def ran(self) -> list[str]:
         return (self.folder / "ran.txt").read_text().split()
 
+    @property
+    def told(self) -> list[str]:
+        """What the alarm's command got."""
+        file = self.folder / "alarm.txt"
+        return file.read_text().splitlines() if file.exists() else []
+
 
 @pytest.fixture(scope="module")
 def python() -> Path:
@@ -101,12 +112,10 @@ def empty_home(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _repository(folder: Path) -> Path:
     (folder / "jobs").mkdir()
-    (folder / "dags").mkdir()
     for job in JOBS:
         (folder / "jobs" / f"{job}.py").write_text(JOB)
         (folder / f"{job}.yaml").write_text(f"summary: {job}.json\n")
-    for name in ("eespark_nightly.py", "nights.py"):
-        (folder / "dags" / name).write_text((FOLDER / name).read_text())
+    shutil.copytree(FOLDER, folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "dags" / "look.py").write_text(LOOK)
     (folder / "archive.seen").write_text("a")
     (folder / "labels.seen").write_text("a")
@@ -116,7 +125,7 @@ def _repository(folder: Path) -> Path:
         "imports": ["import_labels.yaml"], "extracts": ["extract_series.yaml"], "builds": ["build_training_set.yaml"],
         "trains": ["train.yaml"], "validates": ["validate.yaml"], "reports": ["report.yaml"], "weekday": 6, "wait_s": 1, "poke_s": 1,
         "retries": 1, "retry_delay_s": 0, "alarm_above": 2,
-        "alarm_command": [sys.executable, "-c", "import sys; open('alarm.txt', 'w').write(sys.stdin.read())"],
+        "alarm_command": [sys.executable, "-c", "import sys; open('alarm.txt', 'a').write(sys.stdin.read() + '\\n')"],
     }  # fmt: skip
     (folder / "night.yaml").write_text(yaml.safe_dump(night))
     return folder
@@ -124,8 +133,6 @@ def _repository(folder: Path) -> Path:
 
 @pytest.fixture
 def airflow(python: Path, empty_home: Path, tmp_path: Path) -> Airflow:
-    import shutil
-
     one = Airflow(python, _repository(tmp_path))
     shutil.copytree(empty_home, one.folder / "home")
     text = (one.folder / "home" / "airflow.cfg").read_text().replace(str(empty_home), str(one.folder / "home"))
@@ -146,8 +153,14 @@ def test_that_the_dag_is_imported_without_errors_and_its_tasks_follow_each_other
         "validate.validate": ["train.train"], "report.report": ["validate.validate"],
     }  # fmt: skip
     assert told["tasks"]["scan"]["retries"] == 1
-    assert told["tasks"]["quarantine_alarm"]["retries"] == 0
+    assert (told["tasks"]["quarantine_alarm"]["retries"], told["tasks"]["quarantine_alarm"]["rule"]) == (0, "all_done")
     assert told["tasks"]["extract_series.extract_series"]["rule"] == "none_failed"
+
+
+def test_that_what_lies_beside_the_dag_is_not_taken_for_one(airflow: Airflow) -> None:
+    # Airflow imports each file that has these two words; what this one imports is not there.
+    (airflow.folder / "dags" / "look.py").write_text((FOLDER / "look.py").read_text() + "# airflow dag\n")
+    assert airflow.ask(STRUCTURE, str(airflow.folder / "dags"))["errors"] == {}
 
 
 def test_that_a_weekly_night_does_all_and_one_without_news_only_reads_on(airflow: Airflow) -> None:
@@ -159,9 +172,10 @@ def test_that_a_weekly_night_does_all_and_one_without_news_only_reads_on(airflow
     assert airflow.ran == ["extract_series"]
     skipped = sorted(name for name, (state, _) in states.items() if state == "skipped")
     assert skipped == [
-        "build_training_set.build_training_set", "import_labels.import_labels", "new_products", "quarantine_alarm", "report.report", "scan",
-        "train.train", "validate.validate",
+        "build_training_set.build_training_set", "import_labels.import_labels", "new_products", "report.report", "scan", "train.train",
+        "validate.validate",
     ]  # fmt: skip
+    assert airflow.told == []
 
 
 def test_that_changed_labels_are_imported_and_grown_quarantine_sounds_the_alarm(airflow: Airflow) -> None:
@@ -174,7 +188,23 @@ def test_that_changed_labels_are_imported_and_grown_quarantine_sounds_the_alarm(
     assert airflow.ran == ["scan_archive", "import_labels", "extract_series"]
     assert states["quarantine_alarm"][0] == "failed"
     assert states["extract_series.extract_series"][0] == "success"
-    assert (airflow.folder / "alarm.txt").read_text().startswith("eespark: 3 more products are quarantined than on 2024-06-03: 3")
+    assert airflow.told == [
+        "eespark_nightly of 2024-06-04: quarantine_alarm failed: 3 more products are quarantined than on 2024-06-03: 3; "
+        "the scan's summary has the reasons"
+    ]
+
+
+def test_that_the_alarm_sounds_also_where_more_are_broken_than_the_scan_allows(airflow: Airflow) -> None:
+    (airflow.folder / "state").mkdir()
+    (airflow.folder / "state" / "quarantined.json").write_text('{"2024-06-03": 0}')
+    (airflow.folder / "told.json").write_text(json.dumps({"scan_archive": {"quarantined": 9}}))
+    (airflow.folder / "scan_archive.codes").write_text("3")
+    states = airflow.night("2024-06-04")
+    assert airflow.ran == ["scan_archive"]
+    assert (states["scan"][0], states["quarantine_alarm"][0]) == ("failed", "failed")
+    scan, alarm = airflow.told
+    assert scan.startswith("eespark_nightly of 2024-06-04: scan failed: scan_archive by scan_archive.yaml ended with code 3")
+    assert "quarantine_alarm failed: 9 more products are quarantined" in alarm
 
 
 def test_that_too_little_room_is_tried_again_and_bad_settings_are_not(airflow: Airflow) -> None:
@@ -185,3 +215,7 @@ def test_that_too_little_room_is_tried_again_and_bad_settings_are_not(airflow: A
     assert states["scan"][0] == "success"
     assert states["extract_series.extract_series"][0] == "failed"
     assert states["weekly"][0] == "upstream_failed"
+    (text,) = airflow.told  # of what failed for good, not of what was tried again
+    assert text.startswith(
+        "eespark_nightly of 2024-06-05: extract_series.extract_series failed: extract_series by extract_series.yaml ended"
+    )

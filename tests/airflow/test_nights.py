@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,11 +56,17 @@ def test_that_the_example_can_be_used_and_names_settings_that_exist() -> None:
         ({"weekday": "sunday"}, r"needed other kinds of values for weekday \(int\)"),
         ({"command": "python"}, r"needed other kinds of values for command \(tuple"),
         ({"retries": True}, r"retries \(int\)"),
+        ({"trains": ["a/train.yaml", "b/train.yaml"]}, "trains: needed files whose names differ .*, found train$"),
+        ({"extracts": ["my series.yaml"]}, "extracts: needed files whose names .*, found my series$"),
     ],
 )
 def test_that_settings_that_cannot_be_used_are_told(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
     with pytest.raises(nights.NightError, match=expected):
         _night(tmp_path, **changes)
+
+
+def test_that_the_first_day_may_be_written_as_a_date(tmp_path: Path) -> None:
+    assert _night(tmp_path, start=date(2026, 3, 1)).start == "2026-03-01"
 
 
 def test_that_missing_settings_are_told(tmp_path: Path) -> None:
@@ -71,7 +78,7 @@ def test_that_missing_settings_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "taken"), [(0, "done"), (1, "fail"), (2, "fail"), (3, "fail"), (4, "retry"), (5, "retry"), (143, "retry"), (-9, "retry")]
+    ("code", "taken"), [(0, "done"), (1, "retry"), (2, "fail"), (3, "fail"), (4, "retry"), (5, "retry"), (137, "retry"), (-9, "retry")]
 )
 def test_that_each_exit_code_is_taken_as_it_is_meant(code: int, taken: str) -> None:
     assert nights.ending(code) == taken
@@ -82,6 +89,13 @@ def test_that_a_job_is_run_with_its_settings_in_the_repository(tmp_path: Path, c
     (tmp_path / "jobs" / "scan_archive.py").write_text("import os, sys\nprint('at', os.getcwd(), sys.argv[1])\nsys.exit(4)\n")
     assert nights.run_job(_night(tmp_path, command=[sys.executable]), "scan_archive", "a b.yaml") == 4
     assert capsys.readouterr().out == f"at {tmp_path} a b.yaml\n"
+
+
+def test_that_a_log_in_another_encoding_does_not_end_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "train.py").write_text("import sys\nsys.stdout.buffer.write(b'caf\\xe9\\n')\n")
+    assert nights.run_job(_night(tmp_path, command=[sys.executable]), "train", "x.yaml") == 0
+    assert capsys.readouterr().out == "caf\ufffd\n"
 
 
 def test_that_new_products_are_new_until_a_scan_is_done(synthetic_archive: Path, tmp_path: Path) -> None:
@@ -95,7 +109,31 @@ def test_that_new_products_are_new_until_a_scan_is_done(synthetic_archive: Path,
     assert nights.is_new(night, "archive", "scan.yaml")
 
 
-def test_that_labels_are_new_when_a_file_changed(tmp_path: Path) -> None:
+def test_that_a_quarantined_product_is_new_when_its_files_change(synthetic_archive: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.yaml"
+    scan.write_text(yaml.safe_dump({"archive": str(synthetic_archive), "products": "p", "summary": str(tmp_path / "s.json")}))
+    broken, good = sorted(synthetic_archive.iterdir())
+    (tmp_path / "s.json").write_text(json.dumps({"quarantined": 1, "quarantined_reasons": {broken.stem: "FormatError: half a file"}}))
+    night = _night(tmp_path)
+    first = nights.look(night, "archive", "scan.yaml")
+    (good / "manifest.safe").write_text("whole")
+    assert nights.look(night, "archive", "scan.yaml") == first
+    (broken / "manifest.safe").write_text("whole")
+    assert nights.look(night, "archive", "scan.yaml") != first
+
+
+def test_that_the_count_of_quarantined_is_the_summarys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
+    (tmp_path / "scan.yaml").write_text("archive: a\nproducts: p\nsummary: ${OUT}/s.json\n")
+    night = _night(tmp_path)
+    with pytest.raises(RuntimeError, match=r"could not look at the quarantined of scan\.yaml: .*s\.json"):
+        nights.look(night, "quarantined", "scan.yaml")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "s.json").write_text(json.dumps({"quarantined": 3}))
+    assert nights.look(night, "quarantined", "scan.yaml") == "3"
+
+
+def test_that_labels_are_new_when_a_file_or_the_settings_change(tmp_path: Path) -> None:
     for name in ("a.gpkg", "b.csv"):
         (tmp_path / name).write_text("x")
     polygons = {"name": "a", "url": str(tmp_path / "a.gpkg"), "year": 2018, "key": "k", "code": "c", "codes": "snar"}
@@ -111,7 +149,10 @@ def test_that_labels_are_new_when_a_file_changed(tmp_path: Path) -> None:
     first = nights.look(night, "labels", "import.yaml")
     assert nights.look(night, "labels", "import.yaml") == first
     os.utime(tmp_path / "b.csv", (time.time(), time.time() + 60))
-    assert nights.look(night, "labels", "import.yaml") != first
+    second = nights.look(night, "labels", "import.yaml")
+    assert second != first
+    (tmp_path / "import.yaml").write_text(yaml.safe_dump(told | {"erode_m": 7.5}))
+    assert nights.look(night, "labels", "import.yaml") != second
 
 
 def test_that_a_look_that_fails_says_why(tmp_path: Path) -> None:
@@ -122,11 +163,11 @@ def test_that_a_look_that_fails_says_why(tmp_path: Path) -> None:
 def test_that_the_alarm_is_of_growth_since_the_night_before(tmp_path: Path) -> None:
     night = _night(tmp_path, alarm_above=5)
     for day, count in (("2024-05-01", 40), ("2024-05-02", 45), ("2024-05-04", 51)):
-        nights.note_quarantined(night, day, {"quarantined": count})
+        nights.note_quarantined(night, day, count)
     assert nights.alarm(night, "2024-05-01") is None  # there is none before it
     assert nights.alarm(night, "2024-05-02") is None  # five more, and no more than that
     text = nights.alarm(night, "2024-05-04")
-    assert text == "eespark: 6 more products are quarantined than on 2024-05-02: 51; the scan's summary has the reasons"
+    assert text == "6 more products are quarantined than on 2024-05-02: 51; the scan's summary has the reasons"
     assert nights.alarm(night, "2024-05-05") is None  # a night without a scan
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["quarantined.json"]
 
@@ -137,15 +178,6 @@ def test_that_the_alarm_reaches_a_command(tmp_path: Path) -> None:
     nights.tell(night, "grün")
     assert out.read_text() == "grün"
     nights.tell(_night(tmp_path, alarm_command=[]), "nobody")
-
-
-def test_that_a_summary_is_found_by_its_settings(tmp_path: Path) -> None:
-    (tmp_path / "scan.yaml").write_text("summary: out/s.json\n")
-    night = _night(tmp_path, scan="scan.yaml")
-    assert nights.summary_of(night, "scan.yaml") == {}
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "s.json").write_text(json.dumps({"quarantined": 3}))
-    assert nights.summary_of(night, "scan.yaml") == {"quarantined": 3}
 
 
 @pytest.fixture
