@@ -43,7 +43,7 @@ def test_that_a_table_of_other_columns_is_refused_and_what_it_lacks_is_named(spa
 
 def test_that_a_folder_without_a_table_is_missing_and_says_what_to_run(spark, tmp_path):
     with pytest.raises(MissingError, match="run the job that writes it"):
-        tables.open_table(spark, str(tmp_path / "none"), PRODUCTS)
+        tables.open_table(spark, str(tmp_path / "none"), SAMPLES)
 
 
 def test_that_conform_names_the_columns_that_are_missing(ledger):
