@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,11 +25,12 @@ CASES = {"16 tiles x 33 dates": (16, 33), "118 tiles x 73 dates": (118, 73)}
 _SCENE_MPX = 10_400**2 * 2 / 1e6
 _SCENE_GB = _SCENE_MPX * 2 / 1e3
 
+STEPS = ("scan", "write labels", "join labels with blocks", "write samples", "plan extraction")
+
 INTRO = """# Growth
 
-Written by `python -m benchmarks.scaling_page --store` from `docs/speed/scale.json`, `growth.json` and the results of `make bench`; do
-not edit by
-hand. `make bench-scale` measures the first two.
+Written by `python -m benchmarks.scaling_page --store` from `docs/speed/scale.json`, `growth.json` and the results of `make bench`; do not
+edit by hand. `make bench-scale` measures the first two.
 """
 
 
@@ -51,43 +53,42 @@ def render(told: Told, speed: Told) -> str:
 
 def _scale(told: Told, sizes: Told) -> str:
     small, large = (one for _, one in by_number(told["by_tiles"]))
-    head = ("step", *(f"{n} tiles: {what}" for n, _ in by_number(told["by_tiles"]) for what in ("s", "tasks", "longest / median task, s")),
-            "largest input of a task, MB", "worker, peak MB", "JVM kept, MB")  # fmt: skip
+    columns = ("s", "tasks", "longest / median task, s")
+    head = (
+        "step", *(f"{n} tiles: {what}" for n, _ in by_number(told["by_tiles"]) for what in columns), "largest input of a task, MB",
+        "worker, peak MB", "JVM kept, MB: few, many",
+    )  # fmt: skip
     rows = []
-    for step, one in large["steps"].items():
-        cells = [
-            cell for of in (small, large) for cell in (
-                of["steps"][step]["seconds"], f"{of['steps'][step]['tasks']:,}",
-                f"{of['steps'][step]['longest_task_s']} / {of['steps'][step]['median_task_s']}",
-            )
-        ]  # fmt: skip
-        rows.append(
-            (step, *cells, one["largest_input_mb"], one["worker_peak_mb"], f"{small['steps'][step]['jvm_kept_mb']}, {one['jvm_kept_mb']}")
-        )
-    plan = large["planned"]
-    decoded = max(side**2 for side in plan["jp2_px"]) * 2 / 1e6
+    for step in STEPS:
+        cells = []
+        for one in (small["steps"][step], large["steps"][step]):
+            cells += [one["seconds"], f"{one['tasks']:,}", f"{one['longest_task_s']:.1f} / {one['median_task_s']:.1f}"]
+        few, many = small["steps"][step], large["steps"][step]
+        rows.append((step, *cells, many["largest_input_mb"], many["worker_peak_mb"], f"{few['jvm_kept_mb']}, {many['jvm_kept_mb']}"))
+    plan, kept = large["planned"], max(one["jvm_kept_mb"] for one in large["steps"].values())
+    decoded, worker = max(side**2 for side in plan["jp2_px"]) * 2 / 1e6, max(one["worker_peak_mb"] for one in large["steps"].values())
+    memory = told["driver_memory"].replace("g", " GB")
     return f"""## The whole catchment, in metadata
 
 {large["products"]:,} products ({sizes["tiles"][1]} tiles nearest to the middle of the Danube's catchment, {sizes["dates"]} dates of
-each, true names and
-metadata, bands that hold no pixels) and {large["labels"]:,} declared parcels; beside them {small["products"]:,} products and
-{small["labels"]:,} parcels. Driver
-and tasks share one JVM of {told["driver_memory"]} on this machine's cores: the whole plan fits into it. Labels are made, and meet
-{sizes["block_px"]:,} px blocks ({large["pairs"]:,} pairs), in tasks; pure pixels of all tiles were not burnt here ([speed](speed.md)
-has that of one).
+each; true names and metadata,
+bands that hold no pixels) and {large["labels"]:,} declared parcels; beside them {small["products"]:,} products and {small["labels"]:,}
+parcels.
+Driver and tasks share one JVM of {memory} on this machine's cores: the whole plan fits into it. Labels are made, and meet
+{sizes["block_px"]:,} px
+blocks ({large["pairs"]:,} pairs), in tasks. Pure pixels of all tiles were not burnt here; [speed](speed.md) has those of one.
 
 {table(head, rows)}
-The driver's Python peaks at {small["python_peak_mb"]} MB with the few and {large["python_peak_mb"]} MB with the many:
-{large["labels"] // small["labels"]} times the parcels and
-{large["products"] / small["products"]:.0f} times the products do not show in it. What its JVM keeps grows with the files of the tables,
-not with pixels or polygons.
+The driver's Python peaks at {small["python_peak_mb"]} MB with the few and {large["python_peak_mb"]} MB with the many. What its JVM
+keeps once garbage is collected stays below
+{math.ceil(kept / 100) * 100} MB; it grows with the products and files that are planned, for no pixel and no polygon passes through it.
 
 Extraction of one pixel a parcel is planned as {plan["tasks"]:,} tasks, one a product: {plan["mpx"]:,} Mpx to decode,
-{plan["largest_mpx"]} Mpx in the largest. A task holds the points
-of its tile ({plan["largest_pack_mb"]} MB at most), one decoded JPEG 2000 tile ({decoded:.1f} MB), GDAL's cache (64 MB) and its worker's
-packages: its peak is
-that of the workers above, a small part of 2 GB, whatever the number of tiles. Tiles have {plan["samples_by_tile"][0]:,} to
-{plan["samples_by_tile"][1]:,} points.
+{plan["largest_mpx"]} Mpx in the
+largest. A task holds the points of its tile ({plan["largest_pack_mb"]:.1f} MB at most), one decoded JPEG 2000 tile ({decoded:.1f} MB)
+and GDAL's cache (64 MB) beside
+the packages of its worker; workers of the steps above peak at {worker} MB. That is far from 2 GB, whatever the number of tiles. Tiles have
+{plan["samples_by_tile"][0]:,} to {plan["samples_by_tile"][1]:,} points, so that no task is much longer than another.
 """
 
 
@@ -110,15 +111,11 @@ of their own, which share the two cores with the driver.
 
 
 def _projected(told: Told, speed: Told) -> str:
-    lines = [*_food(told, speed), *_polar(speed)]
-    if not lines:
-        return ""
-    return f"""## Projected
-
-Multiplied from measured rates, not measured; every date free of cloud.
-
-{table(("what", *CASES), [line for line in lines if len(line) == 1 + len(CASES)])}
-{table(("what", "24 scenes", "1,000 scenes"), _polar(speed))}"""
+    food, polar = _food(told, speed), _polar(speed)
+    tables = [table(("what", *CASES), food)] if food else []
+    tables += [table(("what", "24 scenes", "1,000 scenes"), polar)] if polar else []
+    head = "## Projected\n\nMultiplied from measured rates, not measured; every date free of cloud.\n"
+    return "\n".join([head, *tables]) if tables else ""
 
 
 def _food(told: Told, speed: Told) -> list[tuple[str, ...]]:
@@ -145,7 +142,7 @@ def _food(told: Told, speed: Told) -> list[tuple[str, ...]]:
         tiles, large = by_number(told["scale"]["results"]["by_tiles"])[-1]
         scan = large["steps"]["scan"]["seconds"] * told["scale"]["machine"]["cores"] / large["products"] / 3600
         join = large["steps"]["join labels with blocks"]
-        lines.append(("scan of metadata, core-hours", *(f"{t * d * scan:,.2f}" for t, d in CASES.values())))
+        lines.append(("scan of metadata, core-hours", *(f"{t * d * scan:,.3f}" for t, d in CASES.values())))
         lines.append(("parcels met with blocks, GB shuffled", *(f"{t / int(tiles) * join['shuffle_gb']:,.2f}" for t, _ in CASES.values())))
     return lines
 
@@ -159,7 +156,7 @@ def _polar(speed: Told) -> list[tuple[str, ...]]:
     dense = one["dense"]["rates"][one["dense"]["ours"]]["median"] / cores
     scenes = (24, 1_000)
     return [
-        ("calibrated whole, core-hours", *(f"{n * _SCENE_MPX / calibrated / 3600:,.2f}" for n in scenes)),
+        ("calibrated whole, core-hours", *(f"{n * _SCENE_MPX / calibrated / 3600:,.3f}" for n in scenes)),
         ("dense classes of every pixel, core-hours", *(f"{n * _SCENE_MPX / 2 / dense / 3600:,.0f}" for n in scenes)),
         ("archive read, GB", *(f"{n * _SCENE_GB:,.0f}" for n in scenes)),
     ]
@@ -172,14 +169,15 @@ def _settings() -> str:
   `deploy/conf/spark-large.conf` with 25 executors of 4 cores, 4 GB of heap and 4 GB beside it for Python and GDAL; a driver of 4 GB.
   `products_per_commit: 512` (some five tasks a core and commit), and `spark.sql.shuffle.partitions 400`, so that no partition of a training
   set's shuffle exceeds some hundred MB.
-* **Scenes**: one is a task that holds a strip; 24 run on one machine in minutes but for dense maps, 1,000 want executors as above. Maps
-  of dense networks are the cost.
+* **Scenes**: one is a task that holds a strip. 24 run on one machine in minutes but for dense maps; 1,000 want executors as above, for
+  dense
+  maps are the cost.
 * **Decoding is the limit** of extraction: JPEG 2000 at some 7 Mpx a second and core, whatever is done with the pixels. More cores help
-  until the store is: 100 cores decode
-  700 Mpx, some 700 MB a second, of which a store must be able.
-* **Next**: listing an archive of 100,000 folders on an object store takes minutes on the driver alone (one thread); commits of a
-  catalog by MERGE read all of the catalog (8,614 rows: seconds);
-  the log of a Delta table that grows nightly wants `compact_tables`.
+  until
+  the store is: 100 cores decode 700 Mpx, of 8 bits coded, thus read some 700 MB a second.
+* **Next**: an archive is listed by one thread of the driver, which takes long on object stores that hold 100,000 folders. A scan merges its
+  rows with the whole catalog, seconds for a catchment, minutes for a continent. The log of a table that grows nightly wants
+  `compact_tables`.
 """
 
 
