@@ -29,7 +29,7 @@ SIDE_PX: Final = 10_980
 _MIDDLE: Final = (18.5, 46.5)  # of the Danube catchment, degrees
 _JP2_PX: Final = {10: 1024, 20: 640}
 _CLASSES: Final = 18
-# Parcels as declared in Austria: half of them below 0.75 ha, a tenth above 4 ha.
+# An assumption, not a published distribution: log-normal, half of the parcels below 0.75 ha.
 _MEDIAN_M2, _SPREAD = 7_500.0, 1.3
 SEASON: Final = (date(2017, 9, 1), date(2018, 8, 31))
 

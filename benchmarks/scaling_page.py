@@ -79,16 +79,15 @@ Driver and tasks share one JVM of {memory} on this machine's cores: the whole pl
 blocks ({large["pairs"]:,} pairs), in tasks. Pure pixels of all tiles were not burnt here; [speed](speed.md) has those of one.
 
 {table(head, rows)}
-The driver's Python peaks at {small["python_peak_mb"]} MB with the few and {large["python_peak_mb"]} MB with the many. What its JVM
-keeps once garbage is collected stays below
-{math.ceil(kept / 100) * 100} MB; it grows with the products and files that are planned, for no pixel and no polygon passes through it.
+The driver's Python peaks at {small["python_peak_mb"]} MB with the few and {large["python_peak_mb"]} MB with the many. What its
+JVM holds after one collection of garbage stays below {math.ceil(kept / 100) * 100} MB, and varies by hundreds of MB from run to
+run. Products and parcels grow together here, in one session, so this does not tell which of them costs what.
 
 Extraction of one pixel a parcel is planned as {plan["tasks"]:,} tasks, one a product: {plan["mpx"]:,} Mpx to decode,
-{plan["largest_mpx"]} Mpx in the
-largest. A task holds the points of its tile ({plan["largest_pack_mb"]:.1f} MB at most), one decoded JPEG 2000 tile ({decoded:.1f} MB)
-and GDAL's cache (64 MB) beside
-the packages of its worker; workers of the steps above peak at {worker} MB. That is far from 2 GB, whatever the number of tiles. Tiles have
-{plan["samples_by_tile"][0]:,} to {plan["samples_by_tile"][1]:,} points, so that no task is much longer than another.
+{plan["largest_mpx"]} Mpx in the largest. A task holds the points of its tile ({plan["largest_pack_mb"]:.1f} MB at most), one decoded
+JPEG 2000 tile ({decoded:.1f} MB) and GDAL's cache (64 MB) beside the packages of its worker. The steps above peak at {worker} MB a worker;
+extraction was not run here, so that its tasks stay below 2 GB is reckoned from this and not measured. Tiles have
+{plan["samples_by_tile"][0]:,} to {plan["samples_by_tile"][1]:,} points, as labels are spread evenly; real tiles differ more.
 """
 
 
@@ -132,12 +131,6 @@ def _food(told: Told, speed: Told) -> list[tuple[str, ...]]:
         a_product = most["observation_bytes"]["median"] / int(max(results["by_tiles"], key=int)) / results["products_per_tile"]
         lines.append(("archive read, GB", *(f"{t * d * results['product_bytes'] / 1e9:,.0f}" for t, d in CASES.values())))
         lines.append(("observations of 65,000 pixels a tile, GB", *(f"{t * d * a_product / 1e9:,.1f}" for t, d in CASES.values())))
-        lines.append(
-            (
-                "shuffled by build_training_set, at most all of these, GB",
-                *(f"{2 * t * d * a_product / 1e9:,.1f}" for t, d in CASES.values()),
-            )
-        )
     if "scale" in told:
         tiles, large = by_number(told["scale"]["results"]["by_tiles"])[-1]
         scan = large["steps"]["scan"]["seconds"] * told["scale"]["machine"]["cores"] / large["products"] / 3600
@@ -167,8 +160,8 @@ def _settings() -> str:
 
 * **16 tiles**: one machine of 16 cores and 64 GB with `deploy/conf/spark-machine.conf`, or four executors of four cores. **118 tiles**:
   `deploy/conf/spark-large.conf` with 25 executors of 4 cores, 4 GB of heap and 4 GB beside it for Python and GDAL; a driver of 4 GB.
-  `products_per_commit: 512` (some five tasks a core and commit), and `spark.sql.shuffle.partitions 400`, so that no partition of a training
-  set's shuffle exceeds some hundred MB.
+  `products_per_commit: 512` (some five tasks a core and commit), and `spark.sql.shuffle.partitions 400`. What a training set shuffles at
+  this size was not measured.
 * **Scenes**: one is a task that holds a strip. 24 run on one machine in minutes but for dense maps; 1,000 want executors as above, for
   dense
   maps are the cost.
