@@ -99,7 +99,10 @@ def open_table(spark: SparkSession, url: str, table: Table, version: int | None 
     reader = spark.read.format("delta")
     if version is not None:
         reader = reader.option("versionAsOf", version)
-    return reader.load(jvm_url(url)).select(*table.names)
+    rows = reader.load(jvm_url(url))
+    # A version of before a migration lacks the columns that came by it, and all of those may be null.
+    there = set(rows.columns)
+    return rows.select(*(F.col(c.name) if c.name in there else F.lit(None).cast(c.dtype).alias(c.name) for c in table.columns))
 
 
 def table_exists(spark: SparkSession, url: str) -> bool:

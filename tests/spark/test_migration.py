@@ -53,6 +53,14 @@ def test_that_old_tables_are_read_after_it_and_their_rows_stay(spark: Any, old: 
     assert product["dark_reflectance"] is None
 
 
+def test_that_versions_of_before_the_migration_are_still_read(spark: Any, old: Path) -> None:
+    """Training sets pin versions of their tables."""
+    pinned = current_version(spark, str(old / "products"))
+    migrate_tables(spark, _settings(products=[old / "products"]))
+    (product,) = open_table(spark, str(old / "products"), PRODUCTS, pinned).collect()
+    assert (product["tile"], product["dark_reflectance"]) == ("33TVN", None)
+
+
 def test_that_what_today_writes_fits_in(spark: Any, old: Path) -> None:
     """Tiles have no label of their own: columns that might not be null, may."""
     migrate_tables(spark, _settings(patches=[old / "patches"]))
