@@ -24,6 +24,7 @@ from eespark.legend import load_legend
 from eespark.manifest import build_manifest
 from eespark.schema import OBSERVATIONS, PRODUCTS, SAMPLES, TRAINING
 from eespark.settings import Share, Url
+from eespark.spark.contents import hash_of_rows, hashes_by
 from eespark.spark.parts import content_hash, with_order, write_parts
 from eespark.spark.tables import current_version, jvm_url, open_table
 
@@ -64,6 +65,8 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
     """
     versions = {name: current_version(spark, getattr(settings, name)) for name in ("products", "samples", "observations")}
     sample_set = read_manifest(join_url(settings.sets, settings.sample_set), "sample_set")
+    spark.sparkContext.setJobDescription("build_training_set: what it is made of")
+    made_of = contents_of_set(spark, settings, versions)
     spark.sparkContext.setJobDescription("build_training_set: series")
     series = _series(spark, settings, versions).persist()
     times = _times(series, settings)
@@ -81,7 +84,7 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
         spark,
         settings,
         building,
-        {"parts": parts, "times": times, "tables": versions, "dropped": story, "sample_set": sample_set["sample_set"]},
+        {"parts": parts, "times": times, "tables": versions, "dropped": story, "sample_set": sample_set["sample_set"], "made_of": made_of},
     )
     write_manifest(building, content)
     publish_folder(building, settings.training_set)
@@ -97,18 +100,28 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
     }
 
 
-def products_of_set(spark: SparkSession, settings: BuildSettings, versions: Mapping[str, int] | None) -> DataFrame:
-    """product_id, fingerprint of the products whose observations enter the set: at some versions of the tables, or now.
+def contents_of_set(spark: SparkSession, settings: BuildSettings, versions: Mapping[str, int] | None) -> dict[str, Any]:
+    """What enters a set, at some versions of the tables or now: samples, a hash of them; products, a hash of the observations of each.
+
+    Equal where a set that is built is equal, however its files were named, or when they were read.
 
     Args:
         spark: Session.
         settings: Of the job.
         versions: Table -> version, as the manifest of a set has them under `tables`; None for now.
     """
-    at: Mapping[str, int | None] = versions or {"products": None, "observations": None}
-    observed = open_table(spark, settings.observations, OBSERVATIONS, at["observations"]).where(F.col("sample_set") == settings.sample_set)
-    keys = ["product_id", "fingerprint"]
-    return observed.select(*keys).distinct().join(_products(spark, settings, at["products"]), keys, "left_semi")
+    samples, observed = _entering(spark, settings, versions or {})
+    drawn = hash_of_rows(samples, *(name for name in SAMPLES.names if name != "sample_set"))
+    return {"samples": drawn, "products": hashes_by(observed, "product_id", "sample_id", "sensing_time", "reflectance", "flag")}
+
+
+def _entering(spark: SparkSession, settings: BuildSettings, versions: Mapping[str, int]) -> tuple[DataFrame, DataFrame]:
+    """Samples of the set, and observations of them: only what a current product of this very file gave, never superseded ones."""
+    of_set = F.col("sample_set") == settings.sample_set
+    products = _products(spark, settings, versions.get("products"))
+    samples = open_table(spark, settings.samples, SAMPLES, versions.get("samples")).where(of_set)
+    observed = open_table(spark, settings.observations, OBSERVATIONS, versions.get("observations")).where(of_set)
+    return samples, observed.join(F.broadcast(products), ["product_id", "fingerprint"], "left_semi")
 
 
 def _products(spark: SparkSession, settings: BuildSettings, version: int | None) -> DataFrame:
@@ -130,13 +143,7 @@ def _times(series: DataFrame, settings: BuildSettings) -> int:
 
 def _series(spark: SparkSession, settings: BuildSettings, versions: dict[str, int]) -> DataFrame:
     """One row a sample with the dates of its crop year sorted; halves of a tile-date are merged, the better flag wins."""
-    products = _products(spark, settings, versions["products"])
-    samples = open_table(spark, settings.samples, SAMPLES, versions["samples"]).where(F.col("sample_set") == settings.sample_set)
-    observed = open_table(spark, settings.observations, OBSERVATIONS, versions["observations"]).where(
-        F.col("sample_set") == settings.sample_set
-    )
-    # Only what a current product of this very file gave: superseded and quarantined ones never enter.
-    observed = observed.join(F.broadcast(products), ["product_id", "fingerprint"], "left_semi")
+    samples, observed = _entering(spark, settings, versions)
     rank = F.lit(9)
     for flag, order in _RANK.items():
         rank = F.when(F.col("flag") == int(flag), order).otherwise(rank)

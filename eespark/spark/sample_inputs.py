@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -16,6 +17,8 @@ from eespark.spark.tables import open_table
 
 logger = logging.getLogger(__name__)
 _NAMED: Final = 100
+VERSION_GONE: Final = (PySparkException, Py4JJavaError)
+"""What reading a version of a table raises whose files are no longer there: at its opening, or by a task."""
 # What of a label a draw depends on.
 _CONTENT: Final = (
     "label_id", "source", "class_id", "class_ids", "geometry", "valid_from", "valid_to", "weight", "tile", "point_x", "point_y",
@@ -59,10 +62,9 @@ def changed_inputs(spark: SparkSession, settings: DrawSettings, inputs: Mapping[
         both = then.withColumnRenamed("hash", "was").join(now, "label_id", "full").where("NOT (was <=> hash)")
         told["labels_changed"] = both.count()
         told["labels"] = [row["label_id"] for row in both.select("label_id").orderBy("label_id").limit(_NAMED).collect()]
-    except PySparkException as error:
-        logger.warning(
-            "staleness: version %s of the labels is gone, so that what changed cannot be named: %s", inputs["labels_version"], error
-        )
+    except VERSION_GONE as error:
+        logger.warning("staleness: version %s of the labels is gone, so that what changed cannot be named", inputs["labels_version"])
+        logger.debug("this is why", exc_info=error)
         told |= {"labels_changed": None, "labels": []}
     return told
 

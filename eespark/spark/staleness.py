@@ -18,22 +18,22 @@ from pydantic import Field
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from eespark.errors import EESparkError, MissingError
+from eespark.errors import EESparkError, MissingError, SettingsError
 from eespark.io.storage import join_url, list_files, read_manifest, url_exists
 from eespark.job import FLAG, JobSettings
 from eespark.manifest import FILE_NAME, dump_manifest
 from eespark.schema import EXTRACTIONS, PRODUCTS, SAMPLES
 from eespark.settings import Settings, Url, load_settings
 from eespark.spark.blocks import tile_grids
-from eespark.spark.dataset import BuildSettings, build_training_set, products_of_set
-from eespark.spark.draw_settings import DrawSettings
+from eespark.spark.dataset import BuildSettings, build_training_set, contents_of_set
+from eespark.spark.draw_settings import DrawSettings, check_same
 from eespark.spark.ledger import left_to_read
 from eespark.spark.map_settings import MapSettings
 from eespark.spark.maps import predict_map, stale_tiles
 from eespark.spark.observations import ExtractSettings, extract_series, wanted_products
-from eespark.spark.sample_inputs import changed_inputs
+from eespark.spark.sample_inputs import VERSION_GONE, changed_inputs
 from eespark.spark.samples import draw_samples
-from eespark.spark.tables import open_table, table_exists
+from eespark.spark.tables import current_version, open_table, table_exists
 
 logger = logging.getLogger(__name__)
 _NAMED: Final = 100
@@ -112,15 +112,15 @@ def staleness(spark: SparkSession, settings: StalenessSettings) -> dict[str, Any
 
     Raises:
         MissingError: There is no sample set yet.
+        SettingsError: It was drawn by other settings.
         EESparkError: As the job of a step that is made anew.
     """
     chain, found = _chain(settings), _Found()
-    newest = _newest(chain.draw)
+    newest, following = _versions(chain.draw)
     asked, chain = chain.draw.sample_set, chain.of_version(newest)
     redraw = found.add("sample_set", newest, _why_samples(spark, chain.draw))
     if redraw and settings.rebuild:
-        name, _, number = newest.partition("@")
-        chain = chain.of_version(f"{name}@{int(number) + 1}")
+        chain = chain.of_version(following)
         _make(found, f"sample_set {chain.draw.sample_set}", lambda: draw_samples(spark, chain.draw))
         redraw = False
     reread = found.add(
@@ -178,13 +178,28 @@ def _chain(settings: StalenessSettings) -> _Chain:
     return _Chain(draw, series, builds, trains, maps)
 
 
-def _newest(draw: DrawSettings) -> str:
-    """The newest whole version of the sample set, at least that of the settings."""
-    name, _, number = draw.sample_set.partition("@")
-    there = [int(file.rsplit("/", 2)[-2].partition("@")[2]) for file in list_files(draw.sets, f"/{FILE_NAME}") if f"/{name}@" in file]
-    if not url_exists(join_url(draw.sets, draw.sample_set, FILE_NAME)):
-        raise MissingError(f"needed the sample set {draw.sample_set} in {draw.sets}, found none; run draw_samples first")
-    return f"{name}@{max([int(number), *there])}"
+def _versions(draw: DrawSettings) -> tuple[str, str]:
+    """The newest whole version of the sample set that these settings drew, at least theirs, and the next free name.
+
+    Versions by other settings are other sets, also those that extend this one.
+
+    Raises:
+        MissingError: There is none by the name in the settings.
+        SettingsError: It was drawn by others.
+    """
+    check_same(draw, read_manifest(join_url(draw.sets, draw.sample_set), "sample_set")["settings"])
+    name, _, asked = draw.sample_set.partition("@")
+    folders = [file.rsplit("/", 2)[-2].partition("@") for file in list_files(draw.sets, f"/{FILE_NAME}")]
+    numbers = sorted(int(number) for folder, _, number in folders if folder == name and number.isdigit())
+    newest = int(asked)
+    for number in (one for one in numbers if one > newest):
+        version = draw.model_copy(update={"sample_set": f"{name}@{number}"})
+        try:
+            check_same(version, read_manifest(join_url(draw.sets, version.sample_set), "sample_set")["settings"])
+        except SettingsError:
+            continue
+        newest = number
+    return f"{name}@{newest}", f"{name}@{numbers[-1] + 1}"
 
 
 def _why_samples(spark: SparkSession, draw: DrawSettings) -> dict[str, Any]:
@@ -222,11 +237,19 @@ def _why_set(spark: SparkSession, build: BuildSettings) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if was != now:
         told["settings"] = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
-    then, today = (products_of_set(spark, build, versions) for versions in (manifest["tables"], None))
-    differ = then.join(today, ["product_id", "fingerprint"], "left_anti").union(
-        today.join(then, ["product_id", "fingerprint"], "left_anti")
-    )
-    names = _names(differ)
+    tables = {name: current_version(spark, getattr(build, name)) for name in ("products", "samples", "observations")}
+    if not told and manifest["tables"] == tables:
+        return told
+    try:
+        then = manifest.get("made_of") or contents_of_set(spark, build, manifest["tables"])
+    except VERSION_GONE as error:
+        logger.debug("this is why", exc_info=error)
+        return told | {"unknown": f"built by eespark {manifest['eespark_version']}, which did not keep what from, and its tables moved on"}
+    today = contents_of_set(spark, build, None)
+    if then["samples"] != today["samples"]:
+        told["samples"] = True
+    was, now = then["products"], today["products"]
+    names = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))[:_NAMED]
     return told | ({"products": names} if names else {})
 
 

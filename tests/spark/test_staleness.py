@@ -78,7 +78,7 @@ def whole(extracted: Any, tmp_path: Path) -> Whole:
 
 
 def _change(whole: Whole) -> tuple[str, str, str]:
-    """A product is gone, another has other files, a label has another class; their names."""
+    """A product is gone, another has other pixels in other files, a label has another class; their names."""
     chain = whole.chain
     products = (
         chain.read("products")
@@ -87,11 +87,13 @@ def _change(whole: Whole) -> tuple[str, str, str]:
     )
     gone, changed = products["product_id"].iloc[0], products["product_id"].iloc[1]
     update_rows(chain.spark, chain.table("products"), f"product_id = '{gone}'", {"status": "'superseded'"})
-    update_rows(chain.spark, chain.table("products"), f"product_id = '{changed}'", {"fingerprint": "'0123456789abcdef'"})
+    other = dict(products.set_index("product_id").loc[gone, "bands"])["B04"]
+    bands = f"transform_values(bands, (name, path) -> IF(name = 'B04', '{other}', path))"
+    update_rows(chain.spark, chain.table("products"), f"product_id = '{changed}'", {"fingerprint": "'0123456789abcdef'", "bands": bands})
     samples = chain.read("samples").query("split == 'train'")
-    label, other = samples["label_id"].iloc[0], int(samples["class_id"].mode().iloc[0])
+    label, most = samples["label_id"].iloc[0], int(samples["class_id"].mode().iloc[0])
     own = int(samples["class_id"].iloc[0])
-    new = next(int(c) for c in sorted(samples["class_id"].unique()) if c not in (own, other))
+    new = next(int(c) for c in sorted(samples["class_id"].unique()) if c not in (own, most))
     update_rows(chain.spark, chain.table("labels"), f"label_id = '{label}'", {"class_id": str(new)})
     return gone, changed, label
 
