@@ -2,6 +2,7 @@
 # make demo-polar  the same of sea ice
 # make test        all checks and tests
 # make test-cluster  jobs on a real HDFS, S3 and YARN that the tests start
+# make test-kubernetes  the same on a real Kubernetes, which takes root
 # Both set everything up first; `make setup` alone does that and no more.
 SHELL := /bin/bash
 PYTHON ?= python3.11
@@ -11,7 +12,7 @@ unexport PYTHONPATH
 # Compiled modules start a job in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo demo-polar study study-polar bench bench-scale test test-cluster test-nights unit check lock clean
+.PHONY: setup demo demo-polar study study-polar bench bench-scale test test-cluster test-kubernetes test-nights unit check lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/build.lock requirements/run.lock requirements/horovod.lock deploy/bootstrap.py deploy/conf/spark-small.conf setup.py
@@ -61,7 +62,11 @@ test: check
 test-cluster: setup
 	@for one in hdfs s3 yarn; do $(BIN)/python -m pytest tests/cluster/test_$$one.py || exit 1; done
 
-# A year of nights on the demo's archive beside one run over all of it; ten minutes.
+# Half an hour the first time, for Kubernetes and the image are built; where root or namespaces are missing it says so and skips.
+test-kubernetes: setup
+	@$(BIN)/python -m pytest tests/kubernetes
+
+# A year of nights on the demo's archive beside one run over all of it, and Airflow's nights with the jobs themselves.
 test-nights: setup
 	@$(BIN)/python -m pytest tests/nights
 

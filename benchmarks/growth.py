@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.apart import answer, run_apart, session_apart
 from benchmarks.inputs import draw_pixels, prepare
-from benchmarks.running import ROOT, Repeats, main
+from benchmarks.running import Repeats, main
 from benchmarks.tables import Work, extraction, tile_names, write_tables
 from benchmarks.timing import spread, timed
 from eespark.spark.observations import extract_series
-from eespark.spark.session import make_session, read_properties
 
-MASTERS = {"local[1]": 1, "local[2]": 2, "local-cluster[2,1,1500]": 2}
+_HEAP_MB = 1200
+MASTERS = {"local[1]": 1, "local[2]": 2, f"local-cluster[2,1,{_HEAP_MB}]": 2}
 
 
 @dataclass(frozen=True)
@@ -53,35 +51,23 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
 
 def _lap(sizes: Sizes, root: Path, master: str) -> dict[str, float]:
     """Seconds by number of tiles, in a session of its own after a warm-up."""
-    folder = root / "scratch" / "growth"
-    folder.mkdir(parents=True, exist_ok=True)
-    conf = read_properties(ROOT / "deploy" / "conf" / "spark-machine.conf") | {"spark.master": master, "spark.executor.memory": "1200m"}
-    (folder / "spark.conf").write_text("".join(f"{key} {value}\n" for key, value in conf.items()))
     told = {"tiles": sizes.tiles, "size_px": sizes.size_px, "block_px": sizes.block_px, "products": sizes.products, "pixels": sizes.pixels}
-    command = [sys.executable, "-m", "benchmarks.growth", "--lap", json.dumps(told | {"root": str(root), "folder": str(folder)})]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"a lap on {master} ended with {done.returncode}: {done.stderr[-2_000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(run_apart("benchmarks.growth", told | {"root": str(root), "master": master}))
 
 
-def lap(told: dict[str, Any]) -> dict[str, float]:
-    """Run the laps of one session: what `_lap` asks a process for."""
-    root, folder = Path(told["root"]), Path(told["folder"])
+def measure_apart(told: dict[str, Any]) -> dict[str, float]:
+    """The laps of one session."""
+    root, folder, seconds = Path(told["root"]), Path(told["root"]) / "scratch" / "growth", {}
     tile = prepare(root / "input", told["size_px"], tuple(told["block_px"]))
-    spark = make_session("bench growth", folder / "spark.conf")
-    seconds = {}
-    for number, count in enumerate([min(told["tiles"]), *told["tiles"]]):
-        work = Work(tile_names(count), told["products"], 0.0, *draw_pixels(tile.grid, told["pixels"], told["pixels"]))
-        write_tables(spark, folder / str(count), tile, work)
-        settings = extraction(folder / str(count), f"run-{os.getpid()}-{number}")
-        seconds[str(count)] = timed(lambda settings=settings: extract_series(spark, settings))[0]  # the first is a warm-up
-    spark.stop()
+    with session_apart(folder, told["master"], _HEAP_MB) as spark:
+        for number, count in enumerate([min(told["tiles"]), *told["tiles"]]):
+            work = Work(tile_names(count), told["products"], 0.0, *draw_pixels(tile.grid, told["pixels"], told["pixels"]))
+            write_tables(spark, folder / str(count), tile, work)
+            settings = extraction(folder / str(count), f"run-{os.getpid()}-{number}")
+            seconds[str(count)] = timed(lambda settings=settings: extract_series(spark, settings))[0]  # the first is a warm-up
     return seconds
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--lap"]:
-        print(json.dumps(lap(json.loads(sys.argv[2]))))
-    else:
+    if not answer(measure_apart):
         main("growth", FULL, TINY, measure)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pyspark.sql import SparkSession
+
 
 def peak_mb(pid: int) -> float:
     """Most memory that a process has held at once (MB); 0 when it is gone."""
@@ -39,6 +41,21 @@ def spark_workers() -> list[int]:
 def spark_jvms() -> list[int]:
     """The JVMs of the sessions of this process; in local mode the driver is one, and runs the tasks too."""
     return [pid for pid in descendants(os.getpid()) if b"org.apache.spark.deploy.SparkSubmit" in _command(pid)]
+
+
+def spark_executors() -> list[int]:
+    """The JVMs of executors of the sessions of this process, which `local-cluster` has and local mode has not."""
+    return [pid for pid in descendants(os.getpid()) if b"org.apache.spark.executor.CoarseGrainedExecutorBackend" in _command(pid)]
+
+
+def heap_kept_mb(spark: SparkSession, collections: int = 4) -> float:
+    """Heap that the driver's JVM holds (MB): the least of several collections of garbage, for what one frees, the next can collect."""
+    jvm = spark.sparkContext._jvm
+    runtime, found = jvm.java.lang.Runtime.getRuntime(), []
+    for _ in range(collections):
+        jvm.java.lang.System.gc()
+        found.append(float(runtime.totalMemory() - runtime.freeMemory()) / 1e6)
+    return min(found)
 
 
 def _status_mb(pid: int, key: str) -> float:

@@ -1,131 +1,138 @@
-"""The whole catchment in metadata: catalog scanned, parcels joined with blocks, extraction planned; what the driver holds at two sizes."""
+"""The whole catchment in metadata: catalog scanned, parcels joined with blocks, extraction planned; and the tasks that hold most.
+
+Three sizes, so that products and parcels grow apart: few of both, more parcels, more of both. Each has a session of its own, whose
+executors are processes apart from the driver, with one core each: what a process holds is what one task holds.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pyspark import StorageLevel
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-
+from benchmarks.apart import answer, run_apart, session_apart
 from benchmarks.events import steps_of
-from benchmarks.processes import peak_mb, reset_peak, spark_workers
-from benchmarks.running import ROOT, main
-from benchmarks.scale_inputs import catchment_tiles, label_rows, make_archive, sample_rows
-from benchmarks.scaling import _kept as heap_kept_mb
-from benchmarks.timing import timed
-from eespark.schema import LABELS, PRODUCTS, SAMPLES
-from eespark.spark.blocks import block_table, label_blocks, tile_grids
+from benchmarks.inputs import draw_pixels, prepare
+from benchmarks.running import main
+from benchmarks.scale_inputs import catchment_tiles, label_rows, make_archive, observation_rows, sample_rows, write_sample_set
+from benchmarks.scale_steps import Steps
+from benchmarks.tables import Work, extraction, parquet_bytes, tile_names, write_tables
+from eespark.schema import LABELS, OBSERVATIONS, PRODUCTS, SAMPLES
 from eespark.spark.catalog import ScanSettings, scan_archive
-from eespark.spark.observations import ExtractSettings
+from eespark.spark.dataset import BuildSettings, build_training_set
+from eespark.spark.observations import ExtractSettings, extract_series
 from eespark.spark.plans import plan_series
-from eespark.spark.session import make_session, read_properties
-from eespark.spark.tables import conform, ensure_table, open_table
+from eespark.spark.tables import open_table
 
 SAMPLE_SET = "scale@1"
+HEAP_MB = 1200
+"""Heap of an executor of one core."""
+_MASTER = f"local-cluster[2,1,{HEAP_MB}]"
 # Of a row in the file of a tile's points that every task of the tile reads whole: id, x and y.
 _PACK_BYTES = 24
+_JOIN = "join labels with blocks"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Tiles and labels at both sizes, dates of each tile, px of a block."""
+    """Tiles and labels of each case, dates of a tile, px of a block; the product whose extraction is measured, and its pixels."""
 
-    tiles: tuple[int, ...] = (12, 118)
-    labels: tuple[int, ...] = (200_000, 2_000_000)
+    tiles: tuple[int, ...] = (12, 12, 118)
+    labels: tuple[int, ...] = (200_000, 2_000_000, 2_000_000)
     dates: int = 73
     block_px: int = 1024
+    size_px: int = 10_980
+    jp2_px: tuple[int, int] = (1024, 640)
+    pixels: int = 65_000
 
 
 FULL = Sizes()
-TINY = Sizes(tiles=(2, 3), labels=(200, 600), dates=2, block_px=4096)
+TINY = Sizes(tiles=(2, 2, 3), labels=(200, 600, 600), dates=6, block_px=4096, size_px=256, jp2_px=(64, 40), pixels=500)
 
 
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
-    """Steps by number of tiles, and the driver's memory after each size."""
-    scratch = root / "scratch" / "scale"
-    shutil.rmtree(scratch, ignore_errors=True)
-    spark = _session(scratch)
-    told = {}
-    for tiles, labels in zip(sizes.tiles, sizes.labels, strict=True):
-        told[str(tiles)] = _one(spark, root, scratch / str(tiles), (tiles, labels, sizes.dates, sizes.block_px))
-    spark.stop()
-    by_group = steps_of(scratch / "events")
-    for tiles, one in told.items():
-        for step, of_step in one["steps"].items():
-            of_step |= by_group.get(f"{step} {tiles}", {})
-    return {"by_tiles": told, "driver_memory": read_properties(scratch / "spark.conf")["spark.driver.memory"]}
+    """Steps of each case, and of an extraction and a training set: seconds, tasks, memory."""
+    shutil.rmtree(root / "scratch" / "scale", ignore_errors=True)
+    told = {"sizes": asdict(sizes), "root": str(root)}
+    cases = []
+    for number in range(len(sizes.tiles)):
+        print(f"  {sizes.tiles[number]} tiles, {sizes.labels[number]:,} labels", flush=True)
+        cases.append(run_apart("benchmarks.scale", {**told, "case": number}))
+    print(f"  extraction of a product of {sizes.size_px} px", flush=True)
+    return {"cases": cases, "extraction": run_apart("benchmarks.scale", {**told, "case": None}), "heap_mb": HEAP_MB, "driver_memory": "4g"}
 
 
-def _session(scratch: Path) -> SparkSession:
-    """A session of its own that logs its events."""
-    (scratch / "events").mkdir(parents=True)
-    told = read_properties(ROOT / "deploy" / "conf" / "spark-machine.conf")
-    told |= {"spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file:{scratch / 'events'}", "spark.eventLog.compress": "false"}
-    (scratch / "spark.conf").write_text("".join(f"{key} {value}\n" for key, value in told.items()))
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        active.stop()  # a session that logs no events
-    return make_session("bench scale", scratch / "spark.conf")
+def measure_apart(told: dict[str, Any]) -> dict[str, Any]:
+    """One case, or the extraction, in this process."""
+    sizes = Sizes(**{name: tuple(value) if isinstance(value, list) else value for name, value in told["sizes"].items()})
+    number, root = told["case"], Path(told["root"])
+    name = "extraction" if number is None else str(number)
+    folder = root / "scratch" / "scale" / name
+    (folder / "events").mkdir(parents=True)
+    logged = {"spark_eventLog_enabled": "true", "spark_eventLog_dir": f"file:{folder / 'events'}", "spark_eventLog_compress": "false"}
+    with session_apart(folder, _MASTER, HEAP_MB, **logged) as spark:
+        steps = Steps(spark)
+        found = _extract(steps, sizes, root, folder) if number is None else _case(steps, sizes, number, root, folder)
+        found["python_peak_mb"] = steps.python_peak_mb()
+    for step, of_step in steps_of(folder / "events").items():
+        steps.told[step] |= of_step
+    return {**found, "steps": steps.told}
 
 
-def _one(spark: SparkSession, root: Path, folder: Path, size: tuple[int, int, int, int]) -> dict[str, Any]:
-    count, labels, dates, block_px = size
+def _case(steps: Steps, sizes: Sizes, number: int, root: Path, folder: Path) -> dict[str, Any]:
+    count, labels = sizes.tiles[number], sizes.labels[number]
     tiles = catchment_tiles(count)
-    archive = make_archive(root / "input" / f"scale-{count}-{dates}", tiles, dates)
-    steps: dict[str, dict[str, Any]] = {}
-    reset_peak(os.getpid())
-
-    def step(name: str, work: Any) -> Any:
-        spark.sparkContext.setJobGroup(f"{name} {count}", name)
-        seconds, found = timed(work)
-        workers = max(map(peak_mb, spark_workers()), default=0.0)
-        steps[name] = {"seconds": round(seconds, 1), "worker_peak_mb": round(workers), "jvm_kept_mb": round(heap_kept_mb(spark))}
-        return found
-
-    urls = {name: str(folder / name) for name in ("products", "labels", "samples")}
+    archive = make_archive(root / "input" / f"scale-{count}-{sizes.dates}", tiles, sizes.dates)
+    urls = {name: str(folder / name) for name in ("products", "labels", "samples", "observations", "extractions", "packs")}
     scan = ScanSettings(archive=str(archive), products=urls["products"], summary="unused", check_sizes=False, check_pixels=False)
-    scanned = step("scan", lambda: scan_archive(spark, scan))
-    assert scanned["current"] == count * dates, scanned
-    for name, table, make in (("labels", LABELS, lambda: label_rows(spark, tiles, labels)),):
-        ensure_table(spark, urls[name], table)
-        step(
-            "write labels", lambda make=make, table=table: conform(make(), table).write.format("delta").mode("append").save(urls["labels"])
-        )
-    pairs = step("join labels with blocks", lambda: _join(spark, urls, block_px))
-    ensure_table(spark, urls["samples"], SAMPLES)
-    rows = sample_rows(open_table(spark, urls["labels"], LABELS), tiles, SAMPLE_SET)
-    step("write samples", lambda: conform(rows, SAMPLES).write.format("delta").mode("append").save(urls["samples"]))
-    places = urls | {name: str(folder / name) for name in ("observations", "extractions", "packs")}
-    places.pop("labels")
+    scanned = steps.run("scan", lambda: scan_archive(steps.spark, scan))
+    assert scanned["current"] == count * sizes.dates, scanned
+    steps.write("write labels", label_rows(steps.spark, tiles, labels), LABELS, urls["labels"])
+    pairs = steps.run(_JOIN, lambda: steps.join(urls, sizes.block_px))
+    rows = sample_rows(open_table(steps.spark, urls["labels"], LABELS), tiles, SAMPLE_SET)
+    steps.write("write samples", rows, SAMPLES, urls["samples"])
+    places = {name: url for name, url in urls.items() if name != "labels"}
     extract = ExtractSettings.model_validate({**places, "summary": "unused", "sample_set": SAMPLE_SET})
-    plan = step("plan extraction", lambda: plan_series(spark, extract))
-    samples = open_table(spark, urls["samples"], SAMPLES).groupBy("tile").count().agg(F.max("count"), F.min("count")).head()
+    plan = steps.run("plan extraction", lambda: plan_series(steps.spark, extract))
+    by_tile = [row["count"] for row in open_table(steps.spark, urls["samples"], SAMPLES).groupBy("tile").count().collect()]
+    if number == 0:
+        _build(steps, urls, folder)
     return {
-        "products": scanned["current"], "labels": labels, "pairs": pairs, "steps": steps, "python_peak_mb": round(peak_mb(os.getpid())),
+        "tiles": count, "products": scanned["current"], "labels": labels, "pairs": pairs,
         "planned": {
             "tasks": plan.tasks, "mpx": round(plan.work), "largest_mpx": round(plan.largest, 1), "jp2_px": plan.more["jp2_px"],
-            "largest_pack_mb": round(samples[0] * _PACK_BYTES / 1e6, 3), "samples_by_tile": [int(samples[1]), int(samples[0])],
+            "largest_pack_mb": round(max(by_tile) * _PACK_BYTES / 1e6, 3), "samples_by_tile": [min(by_tile), max(by_tile)],
             "observations": plan.more["observations"],
         },
     }  # fmt: skip
 
 
-def _join(spark: SparkSession, urls: dict[str, str], block_px: int) -> int:
-    """Pairs of labels and blocks of all tiles, as `draw_samples` makes them."""
-    labels = open_table(spark, urls["labels"], LABELS).where("usable")
-    blocks = block_table(spark, tile_grids(open_table(spark, urls["products"], PRODUCTS), "L2A", None), block_px)
-    pairs = label_blocks(labels.select("label_id", "class_id", "geometry", F.col("tile").alias("home")), blocks)
-    # Every pair goes with its polygon where its block is burnt, as in the draw; kept, or counting would leave the polygons where they are.
-    moved = pairs.repartition("tile", "block_row", "block_col").persist(StorageLevel.DISK_ONLY)
-    count = moved.count()
-    moved.unpersist()
-    return int(count)
+def _build(steps: Steps, urls: dict[str, str], folder: Path) -> None:
+    """A training set of observations that are made up: every sample on every date."""
+    samples, products = (open_table(steps.spark, urls[name], table) for name, table in (("samples", SAMPLES), ("products", PRODUCTS)))
+    steps.write("write observations", observation_rows(samples, products), OBSERVATIONS, urls["observations"])
+    write_sample_set(folder / "sets", SAMPLE_SET)
+    places = {name: urls[name] for name in ("products", "samples", "observations")}
+    settings = BuildSettings.model_validate(
+        {**places, "sets": str(folder / "sets"), "sample_set": SAMPLE_SET, "training_set": str(folder / "set"), "summary": "unused",
+         "max_cloud_share": 1.0, "min_clear": 1}
+    )  # fmt: skip
+    steps.run("build training set", lambda: build_training_set(steps.spark, settings))
+    observations = open_table(steps.spark, urls["observations"], OBSERVATIONS).count()
+    steps.told["build training set"] |= {"observations": observations, "bytes": parquet_bytes(folder / "set")}
+
+
+def _extract(steps: Steps, sizes: Sizes, root: Path, folder: Path) -> dict[str, Any]:
+    """Two products of a whole tile, whose pixels lie all over it."""
+    tile = prepare(root / "input", sizes.size_px, sizes.jp2_px)
+    work = Work(tile_names(1), 2, 0.0, *draw_pixels(tile.grid, sizes.pixels, sizes.pixels))
+    write_tables(steps.spark, folder, tile, work)
+    counts = steps.run("extraction", lambda: extract_series(steps.spark, extraction(folder, f"run-{os.getpid()}")))
+    return {"pixels": sizes.pixels, "size_px": sizes.size_px, "products_read": counts["products_read"]}
 
 
 if __name__ == "__main__":
-    main("scale", FULL, TINY, measure)
+    if not answer(measure_apart):
+        main("scale", FULL, TINY, measure)

@@ -17,9 +17,12 @@ from pyproj import Transformer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from eespark import __version__
 from eespark.bands import BANDS, RESOLUTION_M
 from eespark.geometry import accurate_transformer, reproject
 from eespark.grid import TileGrid, mgrs_name, square_keys, utm_zones
+from eespark.io.storage import write_manifest
+from eespark.manifest import build_manifest
 from eespark.schema import LABELS
 from eespark.spark.blocks import LABEL_CRS
 from eespark.synthetic import safe_xml
@@ -28,9 +31,9 @@ from eespark.synthetic.names import ProductName
 SIDE_PX: Final = 10_980
 _MIDDLE: Final = (18.5, 46.5)  # of the Danube catchment, degrees
 _JP2_PX: Final = {10: 1024, 20: 640}
-_CLASSES: Final = 18
-# An assumption, not a published distribution: log-normal, half of the parcels below 0.75 ha.
-_MEDIAN_M2, _SPREAD = 7_500.0, 1.3
+_CLASSES: Final = 16  # of the legend timesen2crop
+# An assumption, not a published distribution: log-normal, half of the parcels below 1.5 ha.
+_MEDIAN_M2, _SPREAD = 15_000.0, 0.95
 SEASON: Final = (date(2017, 9, 1), date(2018, 8, 31))
 
 
@@ -180,3 +183,19 @@ def sample_rows(labels: DataFrame, tiles: list[TileGrid], name: str) -> DataFram
     same = {"sample_set": name, "split": "train", "inclusion_probability": 1.0, "weight": 1.0}
     placed = placed.withColumns({key: F.lit(value) for key, value in same.items()})
     return placed.withColumns({"sample_id": F.xxhash64("label_id"), "class_ids": F.lit(None).cast("array<int>")})
+
+
+def observation_rows(samples: DataFrame, products: DataFrame) -> DataFrame:
+    """Rows of `observations`: every sample on every date of its tile, with made up reflectance, three in five clear."""
+    dates = products.where("status = 'current'").select("product_id", "fingerprint", "tile", "sensing_time")
+    rows = samples.select("sample_set", "sample_id", "tile").join(F.broadcast(dates), "tile")
+    number = F.xxhash64("sample_id", "product_id")
+    band = [F.pmod(F.shiftright(number, 6 * one), F.lit(4_000)).cast("smallint") for one in range(len(BANDS))]
+    flag = F.when(F.pmod(number, F.lit(5)) < 3, 0).otherwise(1).cast("tinyint")
+    return rows.withColumns({"reflectance": F.array(*band), "flag": flag})
+
+
+def write_sample_set(folder: Path, name: str) -> None:
+    """The manifest of a sample set, as much as `build_training_set` asks for."""
+    told = {"sample_set": name, "legend": "timesen2crop@1", "counts": {}, "audit": {}, "settings": {}}
+    write_manifest(str(folder / name), build_manifest("sample_set", told, __version__))

@@ -11,9 +11,9 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from benchmarks.inputs import TileInput, draw_pixels, prepare
-from benchmarks.processes import peak_mb, reset_peak, spark_jvms
+from benchmarks.processes import heap_kept_mb, peak_mb, reset_peak, spark_jvms
 from benchmarks.running import TINY_TILE, TileSizes, main, session
-from benchmarks.tables import Work, extraction, tile_names, write_tables
+from benchmarks.tables import Work, extraction, parquet_bytes, tile_names, write_tables
 from benchmarks.timing import Lap, interleave, spread, timed
 from eespark.spark.observations import extract_series
 
@@ -70,25 +70,17 @@ def _extract(spark: SparkSession, folder: Path, tiles: int) -> tuple[Lap, dict[s
     for pid in (os.getpid(), *jvms):
         reset_peak(pid)
     seconds, summary = timed(lambda: extract_series(spark, settings))
-    memory = {"python_peak_mb": peak_mb(os.getpid()), "jvm_peak_mb": max(map(peak_mb, jvms), default=0.0), "jvm_kept_mb": _kept(spark)}
-    memory |= {"core_seconds": summary["core_seconds"], "observation_bytes": _size(Path(settings.observations))}
+    memory = {
+        "python_peak_mb": peak_mb(os.getpid()),
+        "jvm_peak_mb": max(map(peak_mb, jvms), default=0.0),
+        "jvm_kept_mb": heap_kept_mb(spark),
+    }
+    memory |= {"core_seconds": summary["core_seconds"], "observation_bytes": parquet_bytes(Path(settings.observations))}
     return Lap(seconds, tiles), memory
-
-
-def _kept(spark: SparkSession) -> float:
-    """Heap of the JVM (MB) once it has collected its garbage."""
-    jvm = spark.sparkContext._jvm
-    jvm.java.lang.System.gc()
-    runtime = jvm.java.lang.Runtime.getRuntime()
-    return float(runtime.totalMemory() - runtime.freeMemory()) / 1e6
 
 
 def _bytes(tile: TileInput) -> int:
     return sum(Path(path).stat().st_size for path in tile.product["bands"].values())
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*.parquet") if "_delta_log" not in file.parts)
 
 
 def _summary(laps: list[Lap], told: list[dict[str, float]]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,9 @@ CASES = {"16 tiles x 33 dates": (16, 33), "118 tiles x 73 dates": (118, 73)}
 # A whole EW scene is 10,400 lines and samples in two polarisations of 16 bits.
 _SCENE_MPX = 10_400**2 * 2 / 1e6
 _SCENE_GB = _SCENE_MPX * 2 / 1e3
+_PIXELS = 65_000
+"""Samples of a tile in what is projected."""
+_GOAL_MB = 2_000
 
 STEPS = ("scan", "write labels", "join labels with blocks", "write samples", "plan extraction")
 
@@ -31,6 +33,20 @@ INTRO = """# Growth
 
 Written by `python -m benchmarks.scaling_page --store` from `docs/speed/scale.json`, `growth.json` and the results of `make bench`; do not
 edit by hand. `make bench-scale` measures the first two.
+"""
+
+SETTINGS = """## Settings, and what limits next
+
+* **16 tiles**: one machine of 16 cores and 64 GB with `deploy/conf/spark-machine.conf`, or four executors of four cores. **118 tiles**:
+  `deploy/conf/spark-large.conf` with 25 executors of 4 cores, 4 GB of heap and 4 GB beside it for Python and GDAL; a driver of 4 GB.
+  `products_per_commit: 512` (some five tasks a core and commit), and `spark.sql.shuffle.partitions 400`.
+* **Scenes**: one is a task that holds a strip. 24 run on one machine in minutes but for dense maps; 1,000 want executors as above, for
+  dense maps are the cost.
+* **Decoding is the limit** of extraction: JPEG 2000 at some 7 Mpx a second and core, whatever is done with the pixels. More cores help
+  until the store is: 100 cores decode 700 Mpx, of 8 bits coded, thus read some 700 MB a second.
+* **Next**: an archive is listed by one thread of the driver, which takes long on object stores that hold 100,000 folders. A scan merges its
+  rows with the whole catalog, seconds for a catchment, minutes for a continent. The log of a table that grows nightly wants
+  `compact_tables`.
 """
 
 
@@ -47,48 +63,107 @@ def render(told: Told, speed: Told) -> str:
         parts += [_scale(told["scale"]["results"], told["scale"]["sizes"])]
     if "growth" in told:
         parts += [_growth(told["growth"]["results"], told["growth"]["sizes"])]
-    parts += [_projected(told, speed), _settings(), _machines(told)]
-    return "\n".join(part for part in parts if part)
+    parts += [_projected(told, speed), SETTINGS, _machines(told)]
+    return flowed("\n".join(part for part in parts if part))
+
+
+def flowed(text: str) -> str:
+    """The text with each paragraph and each item of a list on one line; tables and titles as they are."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        follows = lines and lines[-1] and not lines[-1].startswith(("|", "#"))
+        if line and follows and not line.startswith(("|", "#", "* ")):
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _scale(told: Told, sizes: Told) -> str:
-    small, large = (one for _, one in by_number(told["by_tiles"]))
-    columns = ("s", "tasks", "longest / median task, s")
-    head = (
-        "step", *(f"{n} tiles: {what}" for n, _ in by_number(told["by_tiles"]) for what in columns), "largest input of a task, MB",
-        "worker, peak MB", "JVM kept, MB: few, many",
-    )  # fmt: skip
-    rows = []
-    for step in STEPS:
-        cells = []
-        for one in (small["steps"][step], large["steps"][step]):
-            cells += [one["seconds"], f"{one['tasks']:,}", f"{one['longest_task_s']:.1f} / {one['median_task_s']:.1f}"]
-        few, many = small["steps"][step], large["steps"][step]
-        rows.append((step, *cells, many["largest_input_mb"], many["worker_peak_mb"], f"{few['jvm_kept_mb']}, {many['jvm_kept_mb']}"))
-    plan, kept = large["planned"], max(one["jvm_kept_mb"] for one in large["steps"].values())
-    decoded, worker = max(side**2 for side in plan["jp2_px"]) * 2 / 1e6, max(one["worker_peak_mb"] for one in large["steps"].values())
-    memory = told["driver_memory"].replace("g", " GB")
+    cases, plan = told["cases"], told["cases"][-1]["planned"]
+    few, more, many = cases
     return f"""## The whole catchment, in metadata
 
-{large["products"]:,} products ({sizes["tiles"][1]} tiles nearest to the middle of the Danube's catchment, {sizes["dates"]} dates of
-each; true names and metadata,
-bands that hold no pixels) and {large["labels"]:,} declared parcels; beside them {small["products"]:,} products and {small["labels"]:,}
-parcels.
-Driver and tasks share one JVM of {memory} on this machine's cores: the whole plan fits into it. Labels are made, and meet
-{sizes["block_px"]:,} px
-blocks ({large["pairs"]:,} pairs), in tasks. Pure pixels of all tiles were not burnt here; [speed](speed.md) has those of one.
+{many["products"]:,} products ({many["tiles"]} tiles nearest to the middle of the Danube's catchment, {sizes["dates"]} dates of each; true
+names and metadata, bands that hold no pixels) and {many["labels"]:,} declared parcels, half of them below 1.5 ha. Beside them
+{few["products"]:,} products with {few["labels"]:,} parcels and with {more["labels"]:,}, so that what parcels cost and what products cost
+show apart. Each case has a session of its own: a driver of {told["driver_memory"].replace("g", " GB")}, and two executors of one core with
+{told["heap_mb"]:,} MB of heap, all on this machine's cores. Labels are made, and meet {sizes["block_px"]:,} px blocks
+({many["pairs"]:,} pairs), in tasks. Pure pixels of all tiles were not burnt here; [speed](speed.md) has those of one.
 
-{table(head, rows)}
-The driver's Python peaks at {small["python_peak_mb"]} MB with the few and {large["python_peak_mb"]} MB with the many. What its
-JVM holds after one collection of garbage stays below {math.ceil(kept / 100) * 100} MB, and varies by hundreds of MB from run to
-run. Products and parcels grow together here, in one session, so this does not tell which of them costs what.
+{_step_seconds(cases)}
+### What the driver holds
 
+Heap of its JVM after each step, the least of several collections of garbage, and the most of its Python, MB:
+
+{_driver(cases)}
+{_grows(cases)}
+
+### What a task holds
+
+An executor has one core, so its JVM and its Python worker hold what one task holds. Most memory at once (MB), of all three cases,
+and of two jobs more: extraction of {told["extraction"]["pixels"]:,} pixels all over a whole product of
+{told["extraction"]["size_px"]:,} px, and a training set of {_built(few)["observations"]:,} observations.
+
+{_tasks(told)}
 Extraction of one pixel a parcel is planned as {plan["tasks"]:,} tasks, one a product: {plan["mpx"]:,} Mpx to decode,
-{plan["largest_mpx"]} Mpx in the largest. A task holds the points of its tile ({plan["largest_pack_mb"]:.1f} MB at most), one decoded
-JPEG 2000 tile ({decoded:.1f} MB) and GDAL's cache (64 MB) beside the packages of its worker. The steps above peak at {worker} MB a worker;
-extraction was not run here, so that its tasks stay below 2 GB is reckoned from this and not measured. Tiles have
-{plan["samples_by_tile"][0]:,} to {plan["samples_by_tile"][1]:,} points, as labels are spread evenly; real tiles differ more.
+{plan["largest_mpx"]} Mpx in the largest. Tiles have {plan["samples_by_tile"][0]:,} to {plan["samples_by_tile"][1]:,} points, as labels
+are spread evenly; real tiles differ more.
 """
+
+
+def _step_seconds(cases: Sequence[Told]) -> str:
+    columns = ("s", "tasks", "longest / median task, s")
+    names = [f"{one['products']:,} products, {one['labels']:,} parcels" for one in cases]
+    rows = []
+    for step in STEPS:
+        row: list[Any] = [step]
+        for one in (case["steps"][step] for case in cases):
+            row += [one["seconds"], f"{one['tasks']:,}", f"{one['longest_task_s']:.1f} / {one['median_task_s']:.1f}"]
+        rows.append((*row, cases[-1]["steps"][step]["shuffle_gb"]))
+    return table(("step", *(f"{name}: {what}" for name in names for what in columns), "GB shuffled, most"), rows)
+
+
+def _driver(cases: Sequence[Told]) -> str:
+    names = [f"{one['products']:,} products, {one['labels']:,} parcels" for one in cases]
+    rows = [(step, *(one["steps"][step]["jvm_kept_mb"] for one in cases)) for step in STEPS]
+    return table(("after", *names), [*rows, ("Python, most", *(one["python_peak_mb"] for one in cases))])
+
+
+def _grows(cases: Sequence[Told]) -> str:
+    """How the driver's heap differs between cases, worded by what was measured."""
+    few, more, many = ({step: one["steps"][step]["jvm_kept_mb"] for step in STEPS} for one in cases)
+    by_parcels, by_products = (max(b[step] - a[step] for step in STEPS) for a, b in ((few, more), (more, many)))
+    most = max(one["steps"][step]["jvm_kept_mb"] for one in cases for step in STEPS)
+    return (
+        f"{cases[1]['labels'] / cases[0]['labels']:.0f} times the parcels add at most {max(by_parcels, 0)} MB to a step, "
+        f"{cases[2]['products'] / cases[1]['products']:.1f} times the products at most {max(by_products, 0)} MB. "
+        f"The most that is held is {most:,} MB."
+    )
+
+
+def _built(few: Told) -> Told:
+    return dict(few["steps"]["build training set"])
+
+
+def _tasks(told: Told) -> str:
+    cases = told["cases"]
+    found = {step: [one["steps"][step] for one in cases] for step in STEPS}
+    found |= {"build training set": [_built(cases[0])], "extraction": [told["extraction"]["steps"]["extraction"]]}
+    rows = []
+    for step, ones in found.items():
+        held = {key: max(one[key] for one in ones) for key in ("executor_peak_mb", "worker_peak_mb", "largest_input_mb")}
+        both = max(one["executor_peak_mb"] + one["worker_peak_mb"] for one in ones)
+        rows.append((step, held["executor_peak_mb"], held["worker_peak_mb"], both, f"{held['largest_input_mb']:.1f}"))
+    most = most_of_a_task_mb(told)
+    verdict = f"The most of them, {most:,} MB, is {'below' if most < _GOAL_MB else 'above'} the 2 GB that a task may have.\n"
+    return table(("step", "executor's JVM", "Python worker", "both", "largest input of a task"), rows) + "\n" + verdict
+
+
+def most_of_a_task_mb(told: Told) -> int:
+    """Most that an executor of one core and its worker held together."""
+    steps = [one for case in (*told["cases"], told["extraction"]) for one in case["steps"].values()]
+    return int(max(one["executor_peak_mb"] + one["worker_peak_mb"] for one in steps))
 
 
 def _growth(told: Told, sizes: Told) -> str:
@@ -101,10 +176,9 @@ def _growth(told: Told, sizes: Told) -> str:
     return f"""## Small tiles, more cores
 
 `extract_series` of tiles of {sizes["size_px"]:,} px with {sizes["products"]} products and {sizes["pixels"]:,} pixels each. A job has
-some seconds of its own (Delta's commits, the ledger), which
-show where tiles are few and small. Efficiency is the time on one core over the time on so many, a core. `local-cluster` runs two
-executors of one core in processes
-of their own, which share the two cores with the driver.
+some seconds of its own (Delta's commits, the ledger), which show where tiles are few and small. Efficiency is the time on one core over
+the time on so many, a core. `local-cluster` runs two executors of one core in processes of their own, which share the two cores with
+the driver.
 
 {table(head, rows)}"""
 
@@ -121,7 +195,7 @@ def _food(told: Told, speed: Told) -> list[tuple[str, ...]]:
     lines = []
     if "extraction" in speed:
         one = speed["extraction"]
-        laps = one["results"]["by_pixels"]["65000"]
+        laps = one["results"]["by_pixels"][str(_PIXELS)]
         hours = statistics.median(laps["seconds"][laps["ours"]]) * one["machine"]["cores"] / one["sizes"]["products"] / 3600
         lines.append(("extraction at 65,000 pixels a tile, core-hours", *(f"{t * d * hours:,.0f}" for t, d in CASES.values())))
         lines.append(("on 100 cores, hours", *(f"{t * d * hours / 100:,.1f}" for t, d in CASES.values())))
@@ -132,12 +206,25 @@ def _food(told: Told, speed: Told) -> list[tuple[str, ...]]:
         lines.append(("archive read, GB", *(f"{t * d * results['product_bytes'] / 1e9:,.0f}" for t, d in CASES.values())))
         lines.append(("observations of 65,000 pixels a tile, GB", *(f"{t * d * a_product / 1e9:,.1f}" for t, d in CASES.values())))
     if "scale" in told:
-        tiles, large = by_number(told["scale"]["results"]["by_tiles"])[-1]
-        scan = large["steps"]["scan"]["seconds"] * told["scale"]["machine"]["cores"] / large["products"] / 3600
-        join = large["steps"]["join labels with blocks"]
-        lines.append(("scan of metadata, core-hours", *(f"{t * d * scan:,.3f}" for t, d in CASES.values())))
-        lines.append(("parcels met with blocks, GB shuffled", *(f"{t / int(tiles) * join['shuffle_gb']:,.2f}" for t, _ in CASES.values())))
+        lines += _food_of_scale(told["scale"])
     return lines
+
+
+def _food_of_scale(told: Told) -> list[tuple[str, ...]]:
+    results, cores = told["results"], told["machine"]["cores"]
+    many, built = results["cases"][-1], _built(results["cases"][0])
+    scan = many["steps"]["scan"]["seconds"] * cores / many["products"] / 3600
+    joined = many["steps"]["join labels with blocks"]["shuffle_gb"] / many["tiles"]
+    observations = [t * d * _PIXELS for t, d in CASES.values()]
+    a_task = most_of_a_task_mb(results) / 1e3
+    return [
+        ("scan of metadata, core-hours", *(f"{t * d * scan:,.3f}" for t, d in CASES.values())),
+        ("parcels met with blocks, GB shuffled", *(f"{t * joined:,.2f}" for t, _ in CASES.values())),
+        ("a training set of them, GB shuffled", *(f"{n / built['observations'] * built['shuffle_gb']:,.1f}" for n in observations)),
+        ("its build, core-hours", *(f"{n / built['observations'] * built['seconds'] * cores / 3600:,.2f}" for n in observations)),
+        ("the set, GB", *(f"{n / built['observations'] * built['bytes'] / 1e9:,.1f}" for n in observations)),
+        ("memory of executors, GB: most of a task, on 16 and on 100 cores", *(f"{cores * a_task:,.0f}" for cores in (16, 100))),
+    ]
 
 
 def _polar(speed: Told) -> list[tuple[str, ...]]:
@@ -153,25 +240,6 @@ def _polar(speed: Told) -> list[tuple[str, ...]]:
         ("dense classes of every pixel, core-hours", *(f"{n * _SCENE_MPX / 2 / dense / 3600:,.0f}" for n in scenes)),
         ("archive read, GB", *(f"{n * _SCENE_GB:,.0f}" for n in scenes)),
     ]
-
-
-def _settings() -> str:
-    return """## Settings, and what limits next
-
-* **16 tiles**: one machine of 16 cores and 64 GB with `deploy/conf/spark-machine.conf`, or four executors of four cores. **118 tiles**:
-  `deploy/conf/spark-large.conf` with 25 executors of 4 cores, 4 GB of heap and 4 GB beside it for Python and GDAL; a driver of 4 GB.
-  `products_per_commit: 512` (some five tasks a core and commit), and `spark.sql.shuffle.partitions 400`. What a training set shuffles at
-  this size was not measured.
-* **Scenes**: one is a task that holds a strip. 24 run on one machine in minutes but for dense maps; 1,000 want executors as above, for
-  dense
-  maps are the cost.
-* **Decoding is the limit** of extraction: JPEG 2000 at some 7 Mpx a second and core, whatever is done with the pixels. More cores help
-  until
-  the store is: 100 cores decode 700 Mpx, of 8 bits coded, thus read some 700 MB a second.
-* **Next**: an archive is listed by one thread of the driver, which takes long on object stores that hold 100,000 folders. A scan merges its
-  rows with the whole catalog, seconds for a catchment, minutes for a continent. The log of a table that grows nightly wants
-  `compact_tables`.
-"""
 
 
 def _machines(told: Told) -> str:

@@ -70,6 +70,11 @@ def extraction(folder: Path, run: str) -> ExtractSettings:
     return ExtractSettings.model_validate({**places, "summary": "unused", "sample_set": SAMPLE_SET})
 
 
+def parquet_bytes(folder: Path) -> int:
+    """Of the rows of a table, or of a set."""
+    return sum(file.stat().st_size for file in folder.rglob("*.parquet") if "_delta_log" not in file.parts)
+
+
 def content_hash(observations: DataFrame) -> str:
     """The same for the same observations, in whatever order and files they are."""
     columns = ("product_id", "sample_id", F.col("flag").cast("int"), "reflectance")

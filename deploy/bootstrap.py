@@ -34,6 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("venv", type=Path)
     parser.add_argument("--gpu", action="store_true", help="TensorFlow and Horovod for NVIDIA GPUs")
+    parser.add_argument(
+        "--packages", action="store_true", help="what is locked and no more, for a layer of an image that outlives the code"
+    )
     told = parser.parse_args()
     venv, gpu = told.venv.resolve(), told.gpu
     compiler = check_machine()
@@ -44,6 +47,9 @@ def main() -> None:
         install_horovod(venv, gpu=gpu)
     else:
         say("horovod", "no C++ compiler (g++ or clang++) found: everything works, but training runs in one process only")
+    if told.packages:
+        say("done", "packages")
+        return
     run([python_of(venv), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ROOT])
     make_trust_store(venv)
     say("jars", "Spark resolves Sedona's and Delta's")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -155,8 +156,13 @@ def zip_code(file: Path) -> Path:
     return file
 
 
-def ship_settings(file: Path, folder: Path) -> list[Path]:
-    """Copies of a settings file and of those that it names, for a driver elsewhere that finds them beside it; the main one first.
+def ship_settings(file: Path, folder: Path, found_at: str = "") -> list[Path]:
+    """Copies of a settings file and of those that it names, for a driver elsewhere; the main one first.
+
+    Args:
+        file: Settings of a job.
+        folder: For the copies.
+        found_at: Folder where the driver finds them, with a `/` behind it; empty: where it works.
 
     Raises:
         MissingError: There is no such file.
@@ -165,29 +171,35 @@ def ship_settings(file: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("*.yaml"):
         left.unlink()
-    copied: dict[str, Path] = {}
-    _ship(file, folder, copied)
-    return [folder / name for name in copied]
+    shipping = _Shipping(folder, found_at)
+    shipping.ship(file)
+    return [folder / name for name in shipping.copied]
 
 
-def _ship(file: Path, folder: Path, copied: dict[str, Path]) -> str:
-    if not file.is_file():
-        raise MissingError(f"needed a settings file, found none at {file}")
-    if copied.setdefault(file.name, file.resolve()) != file.resolve():
-        raise SettingsError(f"needed settings files of different names, found {copied[file.name]} and {file}; rename one")
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    (folder / file.name).write_text(yaml.safe_dump(_named_beside(content, folder, copied), sort_keys=False), encoding="utf-8")
-    return file.name
+@dataclass
+class _Shipping:
+    folder: Path
+    found_at: str
+    copied: dict[str, Path] = field(default_factory=dict)
 
+    def ship(self, file: Path) -> str:
+        """Copy a file; its path where the driver is."""
+        if not file.is_file():
+            raise MissingError(f"needed a settings file, found none at {file}")
+        if self.copied.setdefault(file.name, file.resolve()) != file.resolve():
+            raise SettingsError(f"needed settings files of different names, found {self.copied[file.name]} and {file}; rename one")
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        (self.folder / file.name).write_text(yaml.safe_dump(self._renamed(content), sort_keys=False), encoding="utf-8")
+        return self.found_at + file.name
 
-def _named_beside(value: Any, folder: Path, copied: dict[str, Path]) -> Any:
-    if isinstance(value, dict):
-        return {key: _named_beside(one, folder, copied) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_named_beside(one, folder, copied) for one in value]
-    if isinstance(value, str) and value.endswith((".yaml", ".yml")) and "://" not in value and Path(value).is_file():
-        return _ship(Path(value), folder, copied)
-    return value
+    def _renamed(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._renamed(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self._renamed(one) for one in value]
+        if isinstance(value, str) and value.endswith((".yaml", ".yml")) and "://" not in value and Path(value).is_file():
+            return self.ship(Path(value))
+        return value
 
 
 def submission(doc: str | None, example: Path, model: type[C], submit: Callable[[C, argparse.Namespace, list[str]], int]) -> int:
@@ -216,8 +228,15 @@ def submission(doc: str | None, example: Path, model: type[C], submit: Callable[
         return 2
 
 
-def spark_submit(arguments: Iterable[str], variables: Mapping[str, str], *, show: bool) -> int:
-    """The exit code of `spark-submit` with these arguments; with `show` it is only printed."""
+def spark_submit(arguments: Iterable[str], variables: Mapping[str, str], *, show: bool, told_code: re.Pattern[str] | None = None) -> int:
+    """The exit code of `spark-submit` with these arguments; with `show` it is only printed.
+
+    Args:
+        arguments: Of spark-submit.
+        variables: Of its environment, beside those of this process.
+        show: Print the command and stop.
+        told_code: Finds the exit code of a job that runs elsewhere in what is printed of it, where spark-submit ends with 0 in any case.
+    """
     import pyspark
 
     use_java_17()
@@ -227,5 +246,21 @@ def spark_submit(arguments: Iterable[str], variables: Mapping[str, str], *, show
     if show:
         print(" ".join(command))
         return 0
-    told = {"SPARK_HOME": str(home), "PYSPARK_DRIVER_PYTHON": sys.executable, **variables}
-    return subprocess.run(command, env={**os.environ, **told}, cwd=ROOT, check=False).returncode
+    told = {**os.environ, "SPARK_HOME": str(home), "PYSPARK_DRIVER_PYTHON": sys.executable, **variables}
+    if told_code is None:
+        return subprocess.run(command, env=told, cwd=ROOT, check=False).returncode
+    return code_in_output(command, told, told_code)
+
+
+def code_in_output(command: list[str], environment: Mapping[str, str], told_code: re.Pattern[str]) -> int:
+    """The last code that a command prints, all of which is shown; its own where it failed or prints none."""
+    found = 0
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            match = told_code.search(line)
+            found = int(match[1]) if match else found
+    return process.returncode or found

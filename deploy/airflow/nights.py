@@ -45,6 +45,8 @@ class Night:
         retry_delay_s: Between them.
         wait_s: How long to wait for new products; then the scan is left out.
         poke_s: From one look for new products to the next.
+        lease: File that jobs hold while they run, beside tables on S3, which know one writer at a time; none: they take no lease.
+        lease_wait_s: How long a job waits for another holder.
         alarm_above: More quarantined products than the night before by more than this sound the alarm.
         alarm_command: Words of a command that gets the text of an alarm or a failure on standard input; none: the failed task alone tells.
     """
@@ -67,6 +69,8 @@ class Night:
     retry_delay_s: float = 900.0
     wait_s: float = 14_400.0
     poke_s: float = 600.0
+    lease: str = ""
+    lease_wait_s: float = 3_600.0
     alarm_above: int = 5
     alarm_command: tuple[str, ...] = ()
 
@@ -131,6 +135,8 @@ def _fits(kind: str, value: Any) -> bool:
 def run_job(night: Night, job: str, settings: str) -> int:
     """The exit code of a job, whose log goes to this process's own."""
     command = [*night.command, f"jobs/{job}.py", settings]
+    if night.lease:
+        command = [night.python, "deploy/leased.py", night.lease, "--wait", str(night.lease_wait_s), "--", *command]
     # A log in another encoding must not end the job.
     pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
     with subprocess.Popen(command, cwd=night.repository, **pipe) as process:

@@ -1,6 +1,6 @@
 """Submit a job to Kubernetes: `python deploy/kubernetes/submit.py JOB SETTINGS.yaml [options] [-- arguments of the job]`.
 
-In cluster mode the driver gets a pod of its own, for which the settings file and those that it names are uploaded. In client mode this
+In cluster mode the driver gets a pod of its own, and the settings file with those that it names as a ConfigMap. In client mode this
 process is the driver and must run in a pod of the cluster, as the CronJob's does. Code, packages, Java and jars are those of the image.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -28,11 +29,16 @@ from clusters import (  # beside this folder
     write_properties,
 )
 
-from eespark.errors import MissingError
+from eespark.errors import CapacityError, MissingError
 
 HERE: Final = Path(__file__).resolve().parent
-# Where the image has the repository.
+# Where the image has the repository, and where Spark mounts the files of the folder that SPARK_CONF_DIR names here.
 _IN_IMAGE: Final = "/opt/eespark"
+_CONF: Final = "/opt/spark/conf/"
+# How spark-submit tells of the driver's container when that ended.
+_CODE: Final = re.compile(r"^\s*exit code: (\d+)\s*$")
+# A ConfigMap holds 1 MiB; Spark leaves out files that go beyond, and the job would find none.
+_MOST_BYTES: Final = 1_000_000
 
 
 class Kubernetes(Cluster):
@@ -42,7 +48,6 @@ class Kubernetes(Cluster):
     driver_master: Annotated[str | None, Field(description="the same as pods reach it, where that differs")] = None
     namespace: Annotated[str, Field(min_length=1, description="of the pods")] = "eespark"
     image: Annotated[str, Field(min_length=1, description="of deploy/kubernetes/Dockerfile, as nodes pull it")]
-    upload: Annotated[str | None, Field(description="URL that the driver's pod fetches settings files from, in cluster mode")] = None
     driver_template: Annotated[str, Field(description="pod template")] = str(HERE / "driver.yaml")
     executor_template: Annotated[str, Field(description="pod template")] = str(HERE / "executor.yaml")
 
@@ -57,7 +62,7 @@ def submit(cluster: Kubernetes, told: argparse.Namespace, arguments: list[str]) 
     work, elsewhere = ROOT / "build" / "kubernetes", told.mode == "cluster"
     if not os.access(ROOT, os.W_OK):
         work = Path(os.environ.get("TMPDIR", "/tmp")) / "eespark-submit"  # noqa: S108
-    shipped = ship_settings(told.settings, work / "settings" / told.job) if elsewhere else [told.settings]
+    shipped = ship_settings(told.settings, work / "settings" / told.job, _CONF) if elsewhere else [told.settings]
     properties = properties_of(cluster, told.job) | manager_properties(cluster, elsewhere=elsewhere)
     for name in ("spark.jars.packages", "spark.jars"):
         properties.pop(name, None)  # the image has them
@@ -74,18 +79,21 @@ def submit(cluster: Kubernetes, told: argparse.Namespace, arguments: list[str]) 
         "--name",
         told.job.replace("_", "-"),
     ]
-    if elsewhere:
-        options += ["--files", ",".join(str(one) for one in shipped)]
-    job = f"local://{_IN_IMAGE}/jobs/{told.job}.py" if elsewhere else str(job_file(told.job))
-    settings = shipped[0].name if elsewhere else str(told.settings)
-    return spark_submit([*options, job, settings, *arguments], {}, show=told.show)
+    job = job_file(told.job)
+    if not elsewhere:
+        return spark_submit([*options, str(job), str(told.settings), *arguments], {}, show=told.show)
+    size = sum(one.stat().st_size for one in shipped)
+    if size > _MOST_BYTES:
+        raise CapacityError(f"settings files go to the driver in a ConfigMap: needed at most {_MOST_BYTES} bytes of them, found {size}")
+    words = [f"local://{_IN_IMAGE}/jobs/{job.name}", f"{_CONF}{shipped[0].name}", *arguments]
+    return spark_submit([*options, *words], {"SPARK_CONF_DIR": str(shipped[0].parent)}, show=told.show, told_code=_CODE)
 
 
 def manager_properties(cluster: Kubernetes, *, elsewhere: bool) -> dict[str, str]:
     """Kubernetes' own properties.
 
     Raises:
-        MissingError: Cluster mode without `upload`, or client mode outside of a pod.
+        MissingError: Client mode outside of a pod.
     """
     told = {
         "spark.kubernetes.namespace": cluster.namespace,
@@ -96,14 +104,12 @@ def manager_properties(cluster: Kubernetes, *, elsewhere: bool) -> dict[str, str
         "spark.kubernetes.executor.podTemplateContainerName": "executor",
     }
     if elsewhere:
-        if cluster.upload is None:
-            raise MissingError(
-                "cluster mode needs `upload` in the settings of the cluster: a URL that the driver's pod can read, found none"
-            )
         told |= {
             "spark.kubernetes.driver.podTemplateFile": cluster.driver_template,
             "spark.kubernetes.driver.podTemplateContainerName": "driver",
-            "spark.kubernetes.file.upload.path": cluster.upload,
+            # Without these the driver would look for the Python of whoever submits.
+            "spark.pyspark.python": f"{_IN_IMAGE}/.venv/bin/python",
+            "spark.pyspark.driver.python": f"{_IN_IMAGE}/.venv/bin/python",
         }
         if cluster.driver_master:
             told["spark.kubernetes.driver.master"] = cluster.driver_master

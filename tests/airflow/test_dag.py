@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.airflow.running import Airflow
 from tests.environments import python_with
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,53 +45,6 @@ dag = bag.get_dag("eespark_nightly")
 tasks = {t.task_id: {"after": sorted(t.upstream_task_ids), "rule": str(t.trigger_rule), "retries": t.retries} for t in dag.tasks}
 print("TOLD" + json.dumps({"errors": bag.import_errors, "tasks": tasks, "active": dag.max_active_runs, "catchup": dag.catchup}))
 """
-STATES = """
-import json
-from airflow.models import TaskInstance
-from airflow.utils.session import create_session
-with create_session() as session:
-    found = {one.task_id: [str(one.state), one.try_number] for one in session.query(TaskInstance).all()}
-print("TOLD" + json.dumps(found))
-"""
-
-
-@dataclass(frozen=True)
-class Airflow:
-    """Airflow with its own home, and a repository with stand-ins for jobs."""
-
-    python: Path
-    folder: Path
-
-    def call(self, *arguments: str, check: bool = True) -> str:
-        # No PYTHONPATH: Airflow itself puts the folder of DAGs there.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AIRFLOW"))}
-        environment |= {
-            "AIRFLOW_HOME": str(self.folder / "home"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(self.folder / "dags"), "EESPARK_AIRFLOW": str(self.folder / "night.yaml"),
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        }  # fmt: skip
-        done = subprocess.run([str(self.python), *arguments], env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
-        assert not check or done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
-        return done.stdout
-
-    def ask(self, code: str, *arguments: str) -> dict[str, Any]:
-        (line,) = [line for line in self.call("-c", code, *arguments).splitlines() if line.startswith("TOLD")]
-        return dict(json.loads(line.removeprefix("TOLD")))
-
-    def night(self, day: str) -> dict[str, list[Any]]:
-        """Run the night of a day; state and number of the last try by task. Of a run by hand the interval ends at the time before it."""
-        self.call("-m", "airflow", "dags", "test", "eespark_nightly", f"{day}T03:00:00", check=False)
-        return self.ask(STATES)
-
-    @property
-    def ran(self) -> list[str]:
-        return (self.folder / "ran.txt").read_text().split()
-
-    @property
-    def told(self) -> list[str]:
-        """What the alarm's command got."""
-        file = self.folder / "alarm.txt"
-        return file.read_text().splitlines() if file.exists() else []
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +54,6 @@ def python() -> Path:
 
 @pytest.fixture(scope="module")
 def empty_home(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose database is made: copied, which takes a second of what making takes."""
     one = Airflow(python, _repository(tmp_path_factory.mktemp("airflow")))
     one.call("-m", "airflow", "db", "migrate")
     return one.folder / "home"
@@ -133,11 +82,12 @@ def _repository(folder: Path) -> Path:
 
 @pytest.fixture
 def airflow(python: Path, empty_home: Path, tmp_path: Path) -> Airflow:
-    one = Airflow(python, _repository(tmp_path))
-    shutil.copytree(empty_home, one.folder / "home")
-    text = (one.folder / "home" / "airflow.cfg").read_text().replace(str(empty_home), str(one.folder / "home"))
-    (one.folder / "home" / "airflow.cfg").write_text(text)
-    return one
+    return Airflow(python, _repository(tmp_path)).with_home_of(empty_home)
+
+
+def _ran(airflow: Airflow) -> list[str]:
+    """Jobs that ran, in order."""
+    return (airflow.folder / "ran.txt").read_text().split()
 
 
 def test_that_the_dag_is_imported_without_errors_and_its_tasks_follow_each_other(airflow: Airflow) -> None:
@@ -166,10 +116,10 @@ def test_that_what_lies_beside_the_dag_is_not_taken_for_one(airflow: Airflow) ->
 def test_that_a_weekly_night_does_all_and_one_without_news_only_reads_on(airflow: Airflow) -> None:
     states = airflow.night("2024-06-02")  # a Sunday
     assert {state for state, _ in states.values()} == {"success"}
-    assert airflow.ran == list(JOBS)
+    assert _ran(airflow) == list(JOBS)
     (airflow.folder / "ran.txt").unlink()
     states = airflow.night("2024-06-03")
-    assert airflow.ran == ["extract_series"]
+    assert _ran(airflow) == ["extract_series"]
     skipped = sorted(name for name, (state, _) in states.items() if state == "skipped")
     assert skipped == [
         "build_training_set.build_training_set", "import_labels.import_labels", "new_products", "report.report", "scan", "train.train",
@@ -185,7 +135,7 @@ def test_that_changed_labels_are_imported_and_grown_quarantine_sounds_the_alarm(
     (airflow.folder / "told.json").write_text(json.dumps({"scan_archive": {"quarantined": 3}}))
     (airflow.folder / "ran.txt").unlink()
     states = airflow.night("2024-06-04")
-    assert airflow.ran == ["scan_archive", "import_labels", "extract_series"]
+    assert _ran(airflow) == ["scan_archive", "import_labels", "extract_series"]
     assert states["quarantine_alarm"][0] == "failed"
     assert states["extract_series.extract_series"][0] == "success"
     assert airflow.told == [
@@ -200,7 +150,7 @@ def test_that_the_alarm_sounds_also_where_more_are_broken_than_the_scan_allows(a
     (airflow.folder / "told.json").write_text(json.dumps({"scan_archive": {"quarantined": 9}}))
     (airflow.folder / "scan_archive.codes").write_text("3")
     states = airflow.night("2024-06-04")
-    assert airflow.ran == ["scan_archive"]
+    assert _ran(airflow) == ["scan_archive"]
     assert (states["scan"][0], states["quarantine_alarm"][0]) == ("failed", "failed")
     scan, alarm = airflow.told
     assert scan.startswith("eespark_nightly of 2024-06-04: scan failed: scan_archive by scan_archive.yaml ended with code 3")
@@ -211,7 +161,7 @@ def test_that_too_little_room_is_tried_again_and_bad_settings_are_not(airflow: A
     (airflow.folder / "scan_archive.codes").write_text("4")
     (airflow.folder / "extract_series.codes").write_text("2 0")
     states = airflow.night("2024-06-05")
-    assert airflow.ran == ["scan_archive", "scan_archive", "import_labels", "extract_series"]
+    assert _ran(airflow) == ["scan_archive", "scan_archive", "import_labels", "extract_series"]
     assert states["scan"][0] == "success"
     assert states["extract_series.extract_series"][0] == "failed"
     assert states["weekly"][0] == "upstream_failed"

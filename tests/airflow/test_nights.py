@@ -91,6 +91,16 @@ def test_that_a_job_is_run_with_its_settings_in_the_repository(tmp_path: Path, c
     assert capsys.readouterr().out == f"at {tmp_path} a b.yaml\n"
 
 
+def test_that_a_job_runs_under_the_lease_where_one_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "deploy").symlink_to(FOLDER.parent)
+    (tmp_path / "jobs" / "train.py").write_text("import pathlib, sys\nprint(pathlib.Path('a.lease').exists())\nsys.exit(3)\n")
+    night = _night(tmp_path, command=[sys.executable], lease=str(tmp_path / "a.lease"))
+    assert nights.run_job(night, "train", "x.yaml") == 3
+    assert capfd.readouterr().out == "True\n"
+    assert not (tmp_path / "a.lease").exists()
+
+
 def test_that_a_log_in_another_encoding_does_not_end_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "train.py").write_text("import sys\nsys.stdout.buffer.write(b'caf\\xe9\\n')\n")

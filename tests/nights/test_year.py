@@ -7,14 +7,11 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from eespark.settings import load_settings
 from eespark.spark.catalog import ScanSettings, scan_archive
 from eespark.spark.draw_settings import DrawSettings
 from eespark.spark.label_settings import ImportSettings
@@ -25,8 +22,8 @@ from eespark.spark.samples import draw_samples
 from eespark.spark.session import make_session
 from eespark.synthetic.archive import make_archive
 from eespark.synthetic.settings import ArchiveSettings
+from tests.nights.demo import settings_of
 
-CONF = Path(__file__).resolve().parents[2] / "deploy" / "conf"
 _DAY = re.compile(r"_(\d{8})T\d{6}_")
 
 
@@ -35,14 +32,6 @@ def spark() -> Iterator[SparkSession]:
     session = make_session("nights")
     yield session
     session.stop()
-
-
-def _settings(name: str, folder: Path, model: Any, **changes: Any) -> Any:
-    """Settings of the demo, in another folder."""
-    text = (CONF / f"{name}.yaml").read_text().replace("build/demo", str(folder))
-    (folder / "conf").mkdir(parents=True, exist_ok=True)
-    (folder / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(yaml.safe_load(text) | changes))
-    return load_settings(folder / "conf" / f"{name}.yaml", model)
 
 
 def _content(rows: DataFrame, *without: str) -> tuple[int, int]:
@@ -54,19 +43,19 @@ def _content(rows: DataFrame, *without: str) -> tuple[int, int]:
 
 def test_that_a_year_of_nights_gives_what_one_run_gives(spark: SparkSession, tmp_path: Path) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
-    make_archive(_settings("make_demo_archive", one, ArchiveSettings))
+    make_archive(settings_of("make_demo_archive", one, ArchiveSettings))
     archive = one / "input" / "archive"
-    scan_archive(spark, _settings("scan_archive", one, ScanSettings))
-    import_labels(spark, _settings("import_labels", one, ImportSettings))
-    draw_samples(spark, _settings("draw_samples", one, DrawSettings))
-    extract_series(spark, _settings("extract_series", one, ExtractSettings))
+    scan_archive(spark, settings_of("scan_archive", one, ScanSettings))
+    import_labels(spark, settings_of("import_labels", one, ImportSettings))
+    draw_samples(spark, settings_of("draw_samples", one, DrawSettings))
+    extract_series(spark, settings_of("extract_series", one, ExtractSettings))
 
     shutil.copytree(one / "tables" / "samples", many / "tables" / "samples")
     (many / "input" / "archive").mkdir(parents=True)
-    _settings("scan_archive", many, ScanSettings, max_failed_share=1.0)
-    _settings("extract_series", many, ExtractSettings, max_failed_share=1.0)
+    settings_of("scan_archive", many, ScanSettings, max_failed_share=1.0)
+    settings_of("extract_series", many, ExtractSettings, max_failed_share=1.0)
     files = {"scan": str(many / "conf" / "scan_archive.yaml"), "series": [str(many / "conf" / "extract_series.yaml")], "patches": []}
-    settings = _settings("nightly", many, NightlySettings, **files)
+    settings = settings_of("nightly", many, NightlySettings, **files)
     by_day: dict[str, list[Path]] = defaultdict(list)
     for path in archive.iterdir():
         day = _DAY.search(path.name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import clouds, extraction, feed, mapping, polar, ranks, sampling, scaling
+from benchmarks import clouds, extraction, feed, growth, mapping, polar, ranks, sampling, scale, scaling
 from benchmarks.inputs import prepare
 
 
@@ -70,3 +71,28 @@ def test_that_patches_and_maps_of_scenes_are_those_of_their_baselines(root: Path
     assert told["patches"]["kept_open"]["result"]["patches"] > 20
     assert told["dense"]["result"]["weighted"] > 0
     assert told["calibration"]["work"]["sigma"] == 2 * 256**2 / 1e6
+
+
+def test_that_the_catchment_is_planned_and_what_processes_hold_is_told(root: Path) -> None:
+    """In sessions of their own, whose executors are processes."""
+    sizes = replace(scale.TINY, tiles=(2,), labels=(200,), dates=2)
+    told = scale.measure(sizes, root)
+    (case,) = told["cases"]
+    assert (case["products"], case["planned"]["tasks"], case["planned"]["observations"]) == (4, 4, 400)
+    assert case["pairs"] >= 200
+    assert case["steps"]["build training set"]["observations"] == 400
+    assert case["steps"]["build training set"]["shuffle_gb"] > 0
+    assert told["extraction"]["products_read"] == 2
+    for one in (*case["steps"].values(), *told["extraction"]["steps"].values()):
+        assert one["tasks"] > 0
+        assert one["executor_peak_mb"] > one["jvm_kept_mb"] > 10
+    assert case["steps"]["scan"]["worker_peak_mb"] > 50
+
+
+def test_that_small_tiles_are_timed_on_executors_that_are_processes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = next(name for name in growth.MASTERS if name.startswith("local-cluster"))
+    monkeypatch.setattr(growth, "MASTERS", {"local[1]": 1, apart: 2})
+    told = growth.measure(growth.TINY, root)
+    assert list(told["seconds_per_tile"][apart]) == ["1", "2"]
+    alone, two = (told["seconds_per_tile"][name]["2"]["median"] for name in ("local[1]", apart))
+    assert told["efficiency"][apart] == pytest.approx(alone / two / 2, abs=0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -122,11 +123,27 @@ def test_that_kubernetes_in_cluster_mode_runs_the_job_of_the_image(settings: Pat
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     assert words[words.index("--master") + 1] == "k8s://https://kubernetes.default.svc"
-    assert words[-2:] == ["local:///opt/eespark/jobs/nightly.py", "night.yaml"]
+    assert words[-2:] == ["local:///opt/eespark/jobs/nightly.py", "/opt/spark/conf/night.yaml"]
+    shipped = yaml.safe_load((ROOT / "build" / "kubernetes" / "settings" / "nightly" / "night.yaml").read_text())
+    assert shipped["series"] == ["/opt/spark/conf/series.yaml"] * 2
     told = _properties("kubernetes", "nightly")
     assert told["spark.kubernetes.driver.podTemplateFile"] == str(KUBERNETES / "driver.yaml")
+    assert told["spark.pyspark.python"] == told["spark.pyspark.driver.python"] == "/opt/eespark/.venv/bin/python"
     assert told["spark.kubernetes.driverEnv.AWS_REGION"] == told["spark.executorEnv.AWS_REGION"] == "eu-1"
     assert not [name for name in told if name.startswith("spark.jars")]
+
+
+@pytest.mark.parametrize(
+    ("printed", "own", "expected"),
+    [("running", 0, 0), ("\\t exit code: 4\\n\\t reason: Error", 0, 4), ("exit code: 1\\nexit code: 0", 0, 0), ("exit code: 4", 7, 7)],
+)
+def test_that_the_code_of_a_job_elsewhere_is_that_of_the_script(printed: str, own: int, expected: int, capsys: Any) -> None:
+    """`spark-submit` to Kubernetes ends with 0 in any case."""
+    clusters = runpy.run_path(str(ROOT / "deploy" / "clusters.py"))
+    pattern = runpy.run_path(str(KUBERNETES / "submit.py"))["_CODE"]
+    command = [sys.executable, "-c", f"import sys; print('{printed}'); sys.exit({own})"]
+    assert clusters["code_in_output"](command, dict(os.environ), pattern) == expected
+    assert printed.split("\\n")[0].replace("\\t", "\t") in capsys.readouterr().out
 
 
 def test_that_kubernetes_in_client_mode_wants_a_pod(settings: Path) -> None:

@@ -1,0 +1,3 @@
+module eespark.test/pause
+
+go 1.23.0
