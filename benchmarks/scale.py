@@ -17,6 +17,7 @@ from benchmarks.events import steps_of
 from benchmarks.inputs import draw_pixels, prepare
 from benchmarks.running import main
 from benchmarks.scale_inputs import catchment_tiles, label_rows, make_archive, observation_rows, sample_rows, write_sample_set
+from benchmarks.scale_polar import measure_scenes
 from benchmarks.scale_steps import Steps
 from benchmarks.tables import Work, extraction, parquet_bytes, tile_names, write_tables
 from eespark.schema import LABELS, OBSERVATIONS, PRODUCTS, SAMPLES
@@ -37,7 +38,7 @@ _JOIN = "join labels with blocks"
 
 @dataclass(frozen=True)
 class Sizes:
-    """Tiles and labels of each case, dates of a tile, px of a block; the product whose extraction is measured, and its pixels."""
+    """Tiles and labels of each case, dates of a tile, px of a block; the product whose extraction is measured, its pixels; px of scenes."""
 
     tiles: tuple[int, ...] = (12, 12, 118)
     labels: tuple[int, ...] = (200_000, 2_000_000, 2_000_000)
@@ -46,10 +47,11 @@ class Sizes:
     size_px: int = 10_980
     jp2_px: tuple[int, int] = (1024, 640)
     pixels: int = 65_000
+    scene_px: int = 6_144
 
 
 FULL = Sizes()
-TINY = Sizes(tiles=(2, 2, 3), labels=(200, 600, 600), dates=6, block_px=4096, size_px=256, jp2_px=(64, 40), pixels=500)
+TINY = Sizes(tiles=(2, 2, 3), labels=(200, 600, 600), dates=6, block_px=4096, size_px=256, jp2_px=(64, 40), pixels=500, scene_px=512)
 
 
 def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
@@ -60,21 +62,23 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     for number in range(len(sizes.tiles)):
         print(f"  {sizes.tiles[number]} tiles, {sizes.labels[number]:,} labels", flush=True)
         cases.append(run_apart("benchmarks.scale", {**told, "case": number}))
-    print(f"  extraction of a product of {sizes.size_px} px", flush=True)
-    return {"cases": cases, "extraction": run_apart("benchmarks.scale", {**told, "case": None}), "heap_mb": HEAP_MB, "driver_memory": "4g"}
+    others = {}
+    for name in OTHERS:
+        print(f"  {name}", flush=True)
+        others[name] = run_apart("benchmarks.scale", {**told, "case": name})
+    return {"cases": cases, **others, "heap_mb": HEAP_MB, "driver_memory": "4g"}
 
 
 def measure_apart(told: dict[str, Any]) -> dict[str, Any]:
-    """One case, or the extraction, in this process."""
+    """One case, or another measurement, in this process."""
     sizes = Sizes(**{name: tuple(value) if isinstance(value, list) else value for name, value in told["sizes"].items()})
-    number, root = told["case"], Path(told["root"])
-    name = "extraction" if number is None else str(number)
-    folder = root / "scratch" / "scale" / name
+    case, root = told["case"], Path(told["root"])
+    folder = root / "scratch" / "scale" / str(case)
     (folder / "events").mkdir(parents=True)
     logged = {"spark_eventLog_enabled": "true", "spark_eventLog_dir": f"file:{folder / 'events'}", "spark_eventLog_compress": "false"}
     with session_apart(folder, _MASTER, HEAP_MB, **logged) as spark:
         steps = Steps(spark)
-        found = _extract(steps, sizes, root, folder) if number is None else _case(steps, sizes, number, root, folder)
+        found = OTHERS[case](steps, sizes, root, folder) if case in OTHERS else _case(steps, sizes, case, root, folder)
         found["python_peak_mb"] = steps.python_peak_mb()
     for step, of_step in steps_of(folder / "events").items():
         steps.told[step] |= of_step
@@ -131,6 +135,13 @@ def _extract(steps: Steps, sizes: Sizes, root: Path, folder: Path) -> dict[str, 
     write_tables(steps.spark, folder, tile, work)
     counts = steps.run("extraction", lambda: extract_series(steps.spark, extraction(folder, f"run-{os.getpid()}")))
     return {"pixels": sizes.pixels, "size_px": sizes.size_px, "products_read": counts["products_read"]}
+
+
+def _scenes(steps: Steps, sizes: Sizes, root: Path, folder: Path) -> dict[str, Any]:
+    return measure_scenes(steps, sizes.scene_px, root, folder)
+
+
+OTHERS = {"extraction": _extract, "scenes": _scenes}
 
 
 if __name__ == "__main__":

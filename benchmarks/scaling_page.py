@@ -21,7 +21,8 @@ NAMES = ("scale", "growth")
 Told = Mapping[str, Any]
 CASES = {"16 tiles x 33 dates": (16, 33), "118 tiles x 73 dates": (118, 73)}
 # A whole EW scene is 10,400 lines and samples in two polarisations of 16 bits.
-_SCENE_MPX = 10_400**2 * 2 / 1e6
+_SIDE_PX = 10_400
+_SCENE_MPX = _SIDE_PX**2 * 2 / 1e6
 _SCENE_GB = _SCENE_MPX * 2 / 1e3
 _PIXELS = 65_000
 """Samples of a tile in what is projected."""
@@ -102,8 +103,10 @@ Heap of its JVM after each step, the least of several collections of garbage, an
 ### What a task holds
 
 An executor has one core, so its JVM and its Python worker hold what one task holds. Most memory at once (MB), of all three cases,
-and of two jobs more: extraction of {told["extraction"]["pixels"]:,} pixels all over a whole product of
-{told["extraction"]["size_px"]:,} px, and a training set of {_built(few)["observations"]:,} observations.
+and of other jobs: extraction of {told["extraction"]["pixels"]:,} pixels all over a whole product of
+{told["extraction"]["size_px"]:,} px, a training set of {_built(few)["observations"]:,} observations, and
+{told["scenes"]["patches"]:,} patches of 20 px from {told["scenes"]["scenes"]} scenes of {told["scenes"]["size_px"]:,} px, whose
+strips hold as much more as real scenes are wider.
 
 {_tasks(told)}
 Extraction of one pixel a parcel is planned as {plan["tasks"]:,} tasks, one a product: {plan["mpx"]:,} Mpx to decode,
@@ -150,6 +153,7 @@ def _tasks(told: Told) -> str:
     cases = told["cases"]
     found = {step: [one["steps"][step] for one in cases] for step in STEPS}
     found |= {"build training set": [_built(cases[0])], "extraction": [told["extraction"]["steps"]["extraction"]]}
+    found |= {step: [one] for step, one in told["scenes"]["steps"].items()}
     rows = []
     for step, ones in found.items():
         held = {key: max(one[key] for one in ones) for key in ("executor_peak_mb", "worker_peak_mb", "largest_input_mb")}
@@ -162,7 +166,7 @@ def _tasks(told: Told) -> str:
 
 def most_of_a_task_mb(told: Told) -> int:
     """Most that an executor of one core and its worker held together."""
-    steps = [one for case in (*told["cases"], told["extraction"]) for one in case["steps"].values()]
+    steps = [one for case in (*told["cases"], told["extraction"], told["scenes"]) for one in case["steps"].values()]
     return int(max(one["executor_peak_mb"] + one["worker_peak_mb"] for one in steps))
 
 
@@ -184,7 +188,7 @@ the driver.
 
 
 def _projected(told: Told, speed: Told) -> str:
-    food, polar = _food(told, speed), _polar(speed)
+    food, polar = _food(told, speed), _polar(told, speed)
     tables = [table(("what", *CASES), food)] if food else []
     tables += [table(("what", "24 scenes", "1,000 scenes"), polar)] if polar else []
     head = "## Projected\n\nMultiplied from measured rates, not measured; every date free of cloud.\n"
@@ -227,7 +231,7 @@ def _food_of_scale(told: Told) -> list[tuple[str, ...]]:
     ]
 
 
-def _polar(speed: Told) -> list[tuple[str, ...]]:
+def _polar(told: Told, speed: Told) -> list[tuple[str, ...]]:
     if "polar" not in speed:
         return []
     one = speed["polar"]["results"]
@@ -235,10 +239,25 @@ def _polar(speed: Told) -> list[tuple[str, ...]]:
     calibrated = one["calibration"]["rates"][one["calibration"]["ours"]]["median"] / cores
     dense = one["dense"]["rates"][one["dense"]["ours"]]["median"] / cores
     scenes = (24, 1_000)
-    return [
+    rows = [
         ("calibrated whole, core-hours", *(f"{n * _SCENE_MPX / calibrated / 3600:,.3f}" for n in scenes)),
         ("dense classes of every pixel, core-hours", *(f"{n * _SCENE_MPX / 2 / dense / 3600:,.0f}" for n in scenes)),
         ("archive read, GB", *(f"{n * _SCENE_GB:,.0f}" for n in scenes)),
+    ]
+    return rows + (_polar_of_scale(told["scale"]["results"], scenes) if "scale" in told else [])
+
+
+def _polar_of_scale(told: Told, scenes: tuple[int, ...]) -> list[tuple[str, ...]]:
+    """Patches as dense as in the scenes that were measured."""
+    one, steps = told["scenes"], told["scenes"]["steps"]
+    whole = (_SIDE_PX / one["size_px"]) ** 2 / one["scenes"]
+    held = max(step["executor_peak_mb"] + step["worker_peak_mb"] for step in steps.values()) / 1e3
+    return [
+        ("patches of 20 px in polygons, as dense as in the synthetic scenes", *(f"{n * whole * one['patches']:,.0f}" for n in scenes)),
+        ("their table, GB", *(f"{n * whole * one['patch_bytes'] / 1e9:,.1f}" for n in scenes)),
+        ("a set of them, GB shuffled", *(f"{n * whole * steps['build patch set']['shuffle_gb']:,.1f}" for n in scenes)),
+        ("the set, GB", *(f"{n * whole * one['set_bytes'] / 1e9:,.1f}" for n in scenes)),
+        ("memory of executors, GB: most of a task, on 16 and on 100 cores", *(f"{cores * held:,.0f}" for cores in (16, 100))),
     ]
 
 

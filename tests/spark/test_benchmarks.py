@@ -83,7 +83,9 @@ def test_that_the_catchment_is_planned_and_what_processes_hold_is_told(root: Pat
     assert case["steps"]["build training set"]["observations"] == 400
     assert case["steps"]["build training set"]["shuffle_gb"] > 0
     assert told["extraction"]["products_read"] == 2
-    for one in (*case["steps"].values(), *told["extraction"]["steps"].values()):
+    assert told["scenes"]["patches"] > 20
+    assert told["scenes"]["set_bytes"] > 1_000
+    for one in (*case["steps"].values(), *told["extraction"]["steps"].values(), *told["scenes"]["steps"].values()):
         assert one["tasks"] > 0
         assert one["executor_peak_mb"] > one["jvm_kept_mb"] > 10
     assert case["steps"]["scan"]["worker_peak_mb"] > 50
