@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,30 +174,34 @@ def test_that_the_next_night_finds_nothing_new(cluster: Cluster, night: Path) ->
     assert sorted(log.iterdir()) == before
 
 
-def _submit(cluster: Cluster, folder: Path, settings: JobSettings, *arguments: str) -> subprocess.Popen[str]:
-    """Submit a training whose driver gets a pod too, as one does from outside of the cluster."""
-    folder.mkdir()
-    (folder / "train.yaml").write_text(_plain(settings))
-    told = _settings_of(SERVER, executor_overhead="1800m")
-    # Pods that are done stay, for what the ranks in them wrote.
-    told["conf"] = {**CONF, "spark.kubernetes.executor.deleteOnTermination": "false"}
-    (folder / "cluster.yaml").write_text(yaml.safe_dump(told))
-    command = [
-        sys.executable,
-        "deploy/kubernetes/submit.py",
-        "train",
-        str(folder / "train.yaml"),
-        "--cluster",
-        str(folder / "cluster.yaml"),
-    ]
-    environment = {**os.environ, "KUBECONFIG": str(cluster.folder / "admin.conf")}
-    log = (folder / "log").open("w")
-    return subprocess.Popen(
-        [*command, "--mode", "cluster", "--", *arguments], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
-    )
+@pytest.fixture
+def submit(cluster: Cluster) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Submits a training whose driver gets a pod too, as one does from outside of the cluster; none outlives the test."""
+    running = []
+
+    def start(folder: Path, settings: JobSettings, *arguments: str) -> subprocess.Popen[bytes]:
+        folder.mkdir()
+        (folder / "train.yaml").write_text(_plain(settings))
+        told = _settings_of(SERVER, executor_overhead="1800m")
+        # Pods that are done stay, for what the ranks in them wrote.
+        told["conf"] = {**CONF, "spark.kubernetes.executor.deleteOnTermination": "false"}
+        (folder / "cluster.yaml").write_text(yaml.safe_dump(told))
+        files = [str(folder / "train.yaml"), "--cluster", str(folder / "cluster.yaml")]
+        command = [sys.executable, "deploy/kubernetes/submit.py", "train", *files, "--mode", "cluster", "--", *arguments]
+        environment = {**os.environ, "KUBECONFIG": str(cluster.folder / "admin.conf")}
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-def _driver(cluster: Cluster, submitted: subprocess.Popen[str], log: Path, known: set[str]) -> str:
+def _driver(cluster: Cluster, submitted: subprocess.Popen[bytes], log: Path, known: set[str]) -> str:
     """The pod of the driver of what was submitted."""
 
     def found() -> list[str]:
@@ -221,7 +228,7 @@ def test_that_horovod_trains_in_pods_and_goes_on_after_one_was_deleted(
         summary="/data/train.json",
     )  # fmt: skip
     known: set[str] = set()
-    first = _submit(cluster, tmp_path / "first", settings)
+    first = submit(tmp_path / "first", settings)
     driver = _driver(cluster, first, tmp_path / "first" / "log", known)
     state = data / "bundle.checkpoint" / "state.npz"
     cluster.until("a checkpoint", lambda: state.exists() or _end(cluster, driver, "driver") is not None, 400)
@@ -233,7 +240,7 @@ def test_that_horovod_trains_in_pods_and_goes_on_after_one_was_deleted(
     told = json.loads((data / "train.json").read_text())
     assert (told["status"], told["exit_code"]) == ("failed", 4)
     assert first.wait(120) == 4, (tmp_path / "first" / "log").read_text()
-    again = _submit(cluster, tmp_path / "again", settings, "--resume")
+    again = submit(tmp_path / "again", settings, "--resume")
     driver = _driver(cluster, again, tmp_path / "again" / "log", known)
     assert _ended(cluster, driver, "driver", 900) == 0, _log(cluster, driver)
     assert again.wait(120) == 0, (tmp_path / "again" / "log").read_text()
