@@ -34,6 +34,8 @@ _CONFLICTS: Final = (
     "ConcurrentTransactionException",
     "ProtocolChangedException",
 )
+# Of a table whose log has no commit yet.
+_HALF_MADE: Final = "DELTA_TABLE_NOT_FOUND"
 
 
 def jvm_url(url: str) -> str:
@@ -81,8 +83,8 @@ def ensure_table(spark: SparkSession, url: str, table: Table) -> None:
         builder = builder.property(VERSION_PROPERTY, str(table.version)).property(*_KEEP_LOG)
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
-        # Two drivers may find none at the same moment; the second then finds the first one's.
-        retry_conflicts(builder.execute, f"making {table.name}")
+        # Two drivers may find none at the same moment; the second then finds the first one's, at times half made.
+        retry_conflicts(builder.execute, f"making {table.name}", others=(_HALF_MADE,))
     _check(spark, url, table)
 
 
@@ -174,8 +176,14 @@ def sql_text(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def retry_conflicts(action: Callable[[], T], what: str, attempts: int = 6) -> T:
+def retry_conflicts(action: Callable[[], T], what: str, attempts: int = 6, others: tuple[str, ...] = ()) -> T:
     """Do it; where another transaction came between, do it again after a growing, random wait.
+
+    Args:
+        action: What to do.
+        what: That is, for the log.
+        attempts: At most.
+        others: Names of errors that tell of another writer here, beside those that always do.
 
     Raises:
         PySparkException: Any other failure, or the last conflict.
@@ -185,7 +193,7 @@ def retry_conflicts(action: Callable[[], T], what: str, attempts: int = 6) -> T:
             return action()
         except PySparkException as error:
             told = f"{type(error).__name__}: {error}"
-            if attempt == attempts or not any(name in told for name in _CONFLICTS):
+            if attempt == attempts or not any(name in told for name in (*_CONFLICTS, *others)):
                 raise
             wait_s = random.uniform(0.2, 0.6) * 2**attempt  # noqa: S311
             logger.warning("%s met another writer; again in %.1f s (%d of %d)", what, wait_s, attempt, attempts)

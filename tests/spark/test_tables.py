@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from delta.tables import DeltaTable
-from pyspark.errors import PySparkException
+from delta.tables import DeltaTable, DeltaTableBuilder
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F
 
 from eespark.errors import FormatError, MissingError
@@ -99,6 +99,22 @@ def test_that_conflicts_are_tried_again_and_other_failures_are_not(monkeypatch):
     with pytest.raises(ConcurrentAppendException):
         tables.retry_conflicts(lambda: work([ConcurrentAppendException(message="a")]), "x", attempts=3)
     assert (len(tries), len(waits)) == (7, 4)
+
+
+def test_that_a_table_that_another_driver_is_making_is_waited_for(spark, tmp_path, monkeypatch):
+    faults = [AnalysisException(message="[DELTA_TABLE_NOT_FOUND] Delta table `x` doesn't exist.")]
+    execute = DeltaTableBuilder.execute
+
+    def half_made(builder):
+        if faults:
+            raise faults.pop()
+        return execute(builder)
+
+    monkeypatch.setattr(DeltaTableBuilder, "execute", half_made)
+    monkeypatch.setattr(tables.time, "sleep", lambda _: None)
+    tables.ensure_table(spark, str(tmp_path / "extractions"), EXTRACTIONS)
+    assert faults == []
+    assert tables.table_exists(spark, str(tmp_path / "extractions"))
 
 
 def test_that_texts_in_conditions_are_literals(spark):
