@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from benchmarks.inputs import TileInput
 from eespark.schema import PRODUCTS, SAMPLES, Table
+from eespark.spark.contents import sum_of_hashes
 from eespark.spark.observations import ExtractSettings
 from eespark.spark.tables import conform, ensure_table
 
@@ -78,7 +79,7 @@ def parquet_bytes(folder: Path) -> int:
 def content_hash(observations: DataFrame) -> str:
     """The same for the same observations, in whatever order and files they are."""
     columns = ("product_id", "sample_id", F.col("flag").cast("int"), "reflectance")
-    count, total = observations.agg(F.count("*"), F.sum(F.xxhash64(*columns).cast("decimal(38,0)"))).head()
+    count, total = observations.agg(F.count("*"), sum_of_hashes(F.xxhash64(*columns))).head()
     return f"{count}:{total}"
 
 

@@ -66,9 +66,10 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
     versions = {name: current_version(spark, getattr(settings, name)) for name in ("products", "samples", "observations")}
     sample_set = read_manifest(join_url(settings.sets, settings.sample_set), "sample_set")
     spark.sparkContext.setJobDescription("build_training_set: what it is made of")
-    made_of = contents_of_set(spark, settings, versions)
+    samples, observed = _entering(spark, settings, versions)
+    made_of = _contents(samples, observed)
     spark.sparkContext.setJobDescription("build_training_set: series")
-    series = _series(spark, settings, versions).persist()
+    series = _series(samples, observed).persist()
     times = _times(series, settings)
     rows = _to_rows(series, settings, times).persist()
     story = _drop_story(spark, settings, rows, versions)
@@ -110,9 +111,12 @@ def contents_of_set(spark: SparkSession, settings: BuildSettings, versions: Mapp
         settings: Of the job.
         versions: Table -> version, as the manifest of a set has them under `tables`; None for now.
     """
-    samples, observed = _entering(spark, settings, versions or {})
-    drawn = hash_of_rows(samples, *(name for name in SAMPLES.names if name != "sample_set"))
-    return {"samples": drawn, "products": hashes_by(observed, "product_id", "sample_id", "sensing_time", "reflectance", "flag")}
+    return _contents(*_entering(spark, settings, versions or {}))
+
+
+def _contents(samples: DataFrame, observed: DataFrame) -> dict[str, Any]:
+    drawn = hash_of_rows(samples, F.xxhash64(*(name for name in SAMPLES.names if name != "sample_set")))
+    return {"samples": drawn, "products": hashes_by(observed, "product_id", F.xxhash64("sample_id", "sensing_time", "reflectance", "flag"))}
 
 
 def _entering(spark: SparkSession, settings: BuildSettings, versions: Mapping[str, int]) -> tuple[DataFrame, DataFrame]:
@@ -141,9 +145,8 @@ def _times(series: DataFrame, settings: BuildSettings) -> int:
     return math.ceil(_YEAR_DAYS / settings.step_days) if settings.grid == "regular" else int(most)
 
 
-def _series(spark: SparkSession, settings: BuildSettings, versions: dict[str, int]) -> DataFrame:
+def _series(samples: DataFrame, observed: DataFrame) -> DataFrame:
     """One row a sample with the dates of its crop year sorted; halves of a tile-date are merged, the better flag wins."""
-    samples, observed = _entering(spark, settings, versions)
     rank = F.lit(9)
     for flag, order in _RANK.items():
         rank = F.when(F.col("flag") == int(flag), order).otherwise(rank)

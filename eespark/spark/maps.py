@@ -21,6 +21,7 @@ from eespark.manifest import FILE_NAME, inputs_of, manifest_hash
 from eespark.predict import check_bundle
 from eespark.schema import LABELS, PRODUCTS
 from eespark.spark.blocks import tile_grids
+from eespark.spark.contents import sum_of_hashes
 from eespark.spark.map_assembly import TileWork, assemble_tiles
 from eespark.spark.map_blocks import block_frame, tile_dates
 from eespark.spark.map_priors import choose_blocks, filled_blocks, read_priors, tile_priors, write_priors
@@ -148,8 +149,8 @@ def _run_keys(settings: MapSettings, inputs: _Inputs) -> dict[str, str]:
     products = {row["tile"]: row["key"] for row in inputs.dates.select("tile", F.sha2(F.concat_ws(",", names), 256).alias("key")).collect()}
     labels = None
     if inputs.labels is not None:
-        one = F.xxhash64("label_id", "class_id", "tile", "geometry").cast("decimal(38,0)")
-        labels = str(inputs.labels.agg(F.sum(one)).head()[0])
+        hashed = sum_of_hashes(F.xxhash64("label_id", "class_id", "tile", "geometry"))
+        labels = str(inputs.labels.agg(hashed).head()[0])
     files = {name: hashlib.sha256(read_bytes(join_url(settings.bundle, inputs.bundle[name]))).hexdigest() for name in ("onnx", "novelty")}
     same = {
         "bundle": manifest_hash(inputs.bundle),

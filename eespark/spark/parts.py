@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from eespark.io.parquet_sets import finish_part
 from eespark.io.storage import join_url
 from eespark.schema import SPLITS, Table
+from eespark.spark.contents import sum_of_hashes
 from eespark.spark.tables import jvm_url
 from eespark.spark.tasks import one_partition_each
 
@@ -50,7 +51,7 @@ def write_parts(rows: DataFrame, table: Table, building: str, rows_per_group: in
 
 def content_hash(spark: SparkSession, table: Table, building: str, parts: Iterable[str]) -> str:
     """A hash of all rows of all parts, whatever their order."""
-    hashed = F.sum(F.xxhash64(*table.names).cast("decimal(38,0)"))
+    hashed = sum_of_hashes(F.xxhash64(*table.names))
     total = sum(int(spark.read.parquet(jvm_url(join_url(building, part))).agg(hashed).head()[0]) for part in parts)
     return f"{total % 2**64:016x}"
 

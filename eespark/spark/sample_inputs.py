@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from eespark.schema import LABELS
+from eespark.spark.contents import hash_of_rows
 from eespark.spark.draw_settings import DrawSettings
 from eespark.spark.tables import open_table
 
@@ -34,7 +35,7 @@ def inputs_of_set(spark: SparkSession, settings: DrawSettings, version: int, til
         version: Of the table of labels.
         tiles: Whose grids were used.
     """
-    return {"labels": _hash(_used(spark, settings, version)), "labels_version": version, "tiles": sorted(tiles)}
+    return {"labels": hash_of_rows(_used(spark, settings, version), F.col("hash")), "labels_version": version, "tiles": sorted(tiles)}
 
 
 def changed_inputs(spark: SparkSession, settings: DrawSettings, inputs: Mapping[str, Any], tiles: Sequence[str]) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def changed_inputs(spark: SparkSession, settings: DrawSettings, inputs: Mapping[
     if other:
         told["tiles"] = other
     now = _used(spark, settings, None)
-    if _hash(now) == inputs["labels"]:
+    if hash_of_rows(now, F.col("hash")) == inputs["labels"]:
         return told
     try:
         then = _used(spark, settings, int(inputs["labels_version"]))
@@ -74,8 +75,3 @@ def _used(spark: SparkSession, settings: DrawSettings, version: int | None) -> D
     labels = open_table(spark, settings.labels, LABELS, version)
     labels = labels.where(F.col("source").isin([*settings.sources, *settings.point_sources]) & F.col("usable"))
     return labels.select("label_id", F.xxhash64(*_CONTENT).alias("hash"))
-
-
-def _hash(labels: DataFrame) -> str:
-    total = labels.agg(F.sum(F.col("hash").cast("decimal(38,0)")), F.count("*")).head()
-    return f"{int(total[0] or 0) % 2**64:016x}:{total[1]}"
