@@ -18,6 +18,8 @@ from benchmarks.running import ROOT
 from eespark.spark.session import make_session, read_properties
 
 FLAG = "--apart"
+CONF = ROOT / "deploy" / "conf" / "spark-machine.conf"
+"""Spark properties of all of them."""
 
 
 def run_apart(module: str, told: Mapping[str, Any]) -> Any:
@@ -41,21 +43,21 @@ def answer(measure_apart: Callable[[dict[str, Any]], Any]) -> bool:
 
 
 @contextmanager
-def session_apart(folder: Path, master: str, heap_mb: int, **properties: str) -> Iterator[SparkSession]:
+def session_apart(folder: Path, master: str, heap_mb: int, properties: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
     """A session of this master; executors of `local-cluster` are processes.
 
     Args:
         folder: For its properties.
         master: Of Spark.
         heap_mb: Of an executor.
-        **properties: More of Spark's, with `_` for each dot.
+        properties: More of Spark's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    conf = read_properties(ROOT / "deploy" / "conf" / "spark-machine.conf") | {
+    conf = read_properties(CONF) | {
         "spark.master": master,
         "spark.executor.memory": f"{heap_mb}m",
         "spark.executorEnv.PYTHONPATH": str(ROOT),
-        **{name.replace("_", "."): value for name, value in properties.items()},
+        **(properties or {}),
     }
     (folder / "spark.conf").write_text("".join(f"{key} {value}\n" for key, value in conf.items()))
     spark = make_session("bench", folder / "spark.conf")

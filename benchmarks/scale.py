@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apart import answer, run_apart, session_apart
+from benchmarks.apart import CONF, answer, run_apart, session_apart
 from benchmarks.events import steps_of
 from benchmarks.inputs import draw_pixels, prepare
 from benchmarks.running import main
@@ -25,6 +25,7 @@ from eespark.spark.catalog import ScanSettings, scan_archive
 from eespark.spark.dataset import BuildSettings, build_training_set
 from eespark.spark.observations import ExtractSettings, extract_series
 from eespark.spark.plans import plan_series
+from eespark.spark.session import read_properties
 from eespark.spark.tables import open_table
 
 SAMPLE_SET = "scale@1"
@@ -66,7 +67,7 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     for name in OTHERS:
         print(f"  {name}", flush=True)
         others[name] = run_apart("benchmarks.scale", {**told, "case": name})
-    return {"cases": cases, **others, "heap_mb": HEAP_MB, "driver_memory": "4g"}
+    return {"cases": cases, **others, "heap_mb": HEAP_MB, "driver_memory": read_properties(CONF)["spark.driver.memory"]}
 
 
 def measure_apart(told: dict[str, Any]) -> dict[str, Any]:
@@ -75,8 +76,8 @@ def measure_apart(told: dict[str, Any]) -> dict[str, Any]:
     case, root = told["case"], Path(told["root"])
     folder = root / "scratch" / "scale" / str(case)
     (folder / "events").mkdir(parents=True)
-    logged = {"spark_eventLog_enabled": "true", "spark_eventLog_dir": f"file:{folder / 'events'}", "spark_eventLog_compress": "false"}
-    with session_apart(folder, _MASTER, HEAP_MB, **logged) as spark:
+    logged = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file:{folder / 'events'}", "spark.eventLog.compress": "false"}
+    with session_apart(folder, _MASTER, HEAP_MB, logged) as spark:
         steps = Steps(spark)
         found = OTHERS[case](steps, sizes, root, folder) if case in OTHERS else _case(steps, sizes, case, root, folder)
         found["python_peak_mb"] = steps.python_peak_mb()
