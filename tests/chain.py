@@ -26,6 +26,9 @@ from eespark.spark.tables import conform, ensure_table, jvm_url
 from eespark.synthetic.archive import make_archive
 from eespark.synthetic.settings import ArchiveSettings
 
+PLACES = ("url", "bands", "ingested_at", "modified", "fingerprint")
+"""Columns of `products` that tell where and when an archive was scanned, not what it holds."""
+
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:

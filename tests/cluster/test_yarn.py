@@ -21,22 +21,16 @@ from eespark.io import storage
 from eespark.job import JobSettings
 from eespark.spark.dataset import build_training_set
 from eespark.spark.tables import jvm_url
-from eespark.train.settings import FitSettings, ModelSettings, TrainSettings
+from tests.chain import PLACES
 from tests.cluster.hadoop import Hadoop
 from tests.cluster.jars import SPARK_JARS
+from tests.cluster.small import CONF, EPOCHS, FOR_RANKS, RESOURCES, training
 
 ROOT = Path(__file__).resolve().parents[2]
 _TICK_S = 0.05
 # Two containers of executors, one of the application master, on two nodes of 4 GB.
-RESOURCES = {
-    "driver_memory": "900m", "driver_overhead": "500m", "executor_memory": "700m", "executor_overhead": "500m", "executor_cores": 1,
-    "executors": 2,
-}  # fmt: skip
-CONF = {
-    "spark.sql.shuffle.partitions": "4", "spark.databricks.delta.snapshotPartitions": "2", "spark.ui.enabled": "false",
-    "spark.yarn.am.memory": "400m", "spark.yarn.am.memoryOverhead": "300m", "spark.yarn.scheduler.heartbeat.interval-ms": "500",
-    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC",
+YARN_CONF = {
+    **CONF, "spark.yarn.am.memory": "400m", "spark.yarn.am.memoryOverhead": "300m", "spark.yarn.scheduler.heartbeat.interval-ms": "500",
 }  # fmt: skip
 
 
@@ -100,7 +94,7 @@ class Submitted:
 @pytest.fixture(scope="module")
 def submitter(hadoop: Hadoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitter]:
     cluster = {"python": sys.executable, "java_home": os.environ["JAVA_HOME"], "spark_jars": f"local:{SPARK_JARS}/*"}
-    one = Submitter(tmp_path_factory.mktemp("submitted"), {**cluster, "resources": RESOURCES, "conf": CONF})
+    one = Submitter(tmp_path_factory.mktemp("submitted"), {**cluster, "resources": RESOURCES, "conf": YARN_CONF})
     yield one
     one.end()
 
@@ -148,8 +142,7 @@ def test_that_the_chain_gives_on_yarn_what_it_gives_here_though_an_executor_is_k
     assert "Lost executor" in extraction.log()
     told = extraction.summary()
     assert told["products_failed"] == 0
-    places = ("url", "bands", "ingested_at", "modified", "fingerprint")
-    for name, without in {"products": places, "labels": (), "samples": (), "observations": ("fingerprint",)}.items():
+    for name, without in {"products": PLACES, "labels": (), "samples": (), "observations": ("fingerprint",)}.items():
         assert content(chain.read(name), *without) == content(chain.local.read(name), *without), name
     building = chain.settings("building", "set")
     assert building.training_set.startswith("hdfs://")
@@ -173,14 +166,9 @@ def test_that_a_rank_that_is_killed_ends_the_training_and_resume_goes_on_after_i
     submitter: Submitter, training_set: str, hadoop: Hadoop
 ) -> None:
     """Two ranks in two containers, which copy their shards from HDFS."""
-    bundle, epochs = f"{hadoop.hdfs}/bundle", 40
-    fit = FitSettings(model=ModelSettings(name="lstm", units=8, layers=1, features=8), epochs=epochs, batch=8, early_stopping_patience=None)
-    settings = TrainSettings(
-        training_set=training_set, bundle=bundle, fit=fit, processes=2, threads_per_process=1, start_timeout_s=300,
-        summary=f"{hadoop.hdfs}/train.json",
-    )  # fmt: skip
-    trains = {**submitter.cluster["resources"], "executor_overhead": "1800m"}
-    first = submitter.start("train", settings, resources=trains)
+    bundle = f"{hadoop.hdfs}/bundle"
+    settings = training(training_set, bundle, f"{hadoop.hdfs}/train.json")
+    first = submitter.start("train", settings, resources=FOR_RANKS)
     first.wait_until(lambda: storage.url_exists(f"{bundle}.checkpoint/state.npz"), 400)
     ranks = _ranks()
     assert sorted(ranks) == [0, 1]
@@ -191,12 +179,12 @@ def test_that_a_rank_that_is_killed_ends_the_training_and_resume_goes_on_after_i
     assert (told["status"], told["exit_code"]) == ("failed", 4)
     assert told["error"].startswith("a process that trains was lost: killed, out of memory, or its machine is gone; run the job again")
     assert not storage.url_exists(bundle)
-    again = submitter.run("train", settings, "--resume", resources=trains)
-    assert again.summary()["epochs"] == epochs
+    again = submitter.run("train", settings, "--resume", resources=FOR_RANKS)
+    assert again.summary()["epochs"] == EPOCHS
     printed = "".join(file.read_text(errors="replace") for file in hadoop.logs.rglob("std*") if file.is_file())
     assert "resuming after epoch" in printed
     curves = json.loads(storage.read_text(f"{bundle}/metrics.json"))["curves"]
-    assert [one["epoch"] for one in curves] == list(range(1, epochs + 1))
+    assert [one["epoch"] for one in curves] == list(range(1, EPOCHS + 1))
     assert not storage.url_exists(f"{bundle}.checkpoint")
 
 
@@ -216,8 +204,7 @@ def test_that_a_packed_environment_runs_the_driver_in_the_cluster(
     shipped = {"python": None, "environment": str(archive), "java_home": None}
     submitter.run("scan_archive", scan, mode="cluster", **shipped)
     found = chain.local.spark.read.format("delta").load(jvm_url(scan.products)).toPandas()
-    places = ("url", "bands", "ingested_at", "modified", "fingerprint")
-    assert content(found, *places) == content(chain.local.read("products"), *places)
+    assert content(found, *PLACES) == content(chain.local.read("products"), *PLACES)
     commands = [
         file.read_text()
         for file in hadoop.logs.rglob("launch_container.sh")

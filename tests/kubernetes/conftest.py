@@ -46,11 +46,6 @@ def data(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, spec, place in (("PersistentVolume", volume, {}), ("PersistentVolumeClaim", claim, {"namespace": "eespark"})):
         told = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "eespark-data", **place}, "spec": spec}
         cluster.kubectl("apply", "-f", "-", told=yaml.safe_dump(told))
-    # pytest keeps its folders to the user that runs it.
-    for parent in (folder, *folder.parents):
-        if parent == Path("/tmp"):
-            break
-        parent.chmod(parent.stat().st_mode | 0o055)
     return folder
 
 

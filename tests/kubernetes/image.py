@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "docker.io/library/eespark:0.1.0"
 PAUSE = "docker.io/library/pause:test"
 _BASE = "localhost/python:3.11-bookworm"
+_STAGE = "localhost/eespark-build:latest"
 _MIRROR = "http://deb.debian.org/debian"
 # What python:3.11-slim has and Debian's smallest system has not; distutils by its name, for debootstrap knows no virtual packages.
 _INCLUDED = "python3.11,python3.11-venv,python3.11-dev,python3-distutils,ca-certificates"
@@ -34,7 +35,7 @@ class Buildah:
         (self.settings / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{CACHE / "images"}"\nrunroot = "{self.settings / "run"}"\n'
         )
-        (self.settings / "containers.conf").write_text('[engine]\n[network]\nnetwork_backend = "cni"\n')
+        (self.settings / "containers.conf").write_text("")  # not this machine's own
 
     def __call__(self, command: str, *arguments: str | Path) -> str:
         """What a command of Buildah printed."""
@@ -45,12 +46,11 @@ class Buildah:
             "BUILDAH_ISOLATION": "chroot",
             "TMPDIR": str(CACHE),
         }
-        policies = [f"--registries-conf={self.settings / 'registries.conf'}"]
-        if command in ("bud", "commit", "push", "pull"):
-            policies += [f"--signature-policy={self.settings / 'policy.json'}"]
+        policy = [f"--signature-policy={self.settings / 'policy.json'}"] if command in ("bud", "commit", "push") else []
         libraries = self.tools.debian / _LIBRARIES.relative_to("/")
         alone = ["unshare", "--mount", "sh", "-c", _WITH_LIBRARIES, "sh", libraries, _LIBRARIES]
-        return run([*alone, "buildah", policies[0], command, *policies[1:], *arguments], environment=told, cwd=ROOT)
+        buildah = ["buildah", f"--registries-conf={self.settings / 'registries.conf'}", command, *policy]
+        return run([*alone, *buildah, *arguments], environment=told, cwd=ROOT)
 
 
 def images(tools: Tools) -> list[Path]:
@@ -60,9 +60,11 @@ def images(tools: Tools) -> list[Path]:
     (buildah.settings / "uv.toml").write_text("native-tls = true\n")
     lent = {**{path: path for path in _LENT if path.exists()}, buildah.settings / "uv.toml": Path("/etc/uv/uv.toml")}
     volumes = [f"--volume={here}:{there}:ro" for here, there in lent.items()]
-    buildah(
-        "bud", "--layers", "--network=host", f"--build-arg=BASE={_BASE}", *volumes, "-f", "deploy/kubernetes/Dockerfile", "-t", NAME, "."
-    )
+    build = ["--layers", "--network=host", f"--build-arg=BASE={_BASE}", *volumes, "-f", "deploy/kubernetes/Dockerfile"]
+    # The first stage has a name too: what has none is of older code, some GB each time, and goes.
+    buildah("bud", *build, "--target=build", "-t", _STAGE, ".")
+    buildah("bud", *build, "-t", NAME, ".")
+    buildah("rmi", "--prune", "--force")
     return [_archive(buildah, NAME), _pause(tools, buildah)]
 
 

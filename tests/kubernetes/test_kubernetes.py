@@ -21,27 +21,21 @@ from eespark.job import JobSettings
 from eespark.settings import Settings
 from eespark.spark.catalog import ScanSettings
 from eespark.spark.dataset import build_training_set
-from eespark.train.settings import FitSettings, ModelSettings, TrainSettings
+from tests.chain import PLACES
+from tests.cluster.small import CONF, EPOCHS, FOR_RANKS, RESOURCES, training
 from tests.kubernetes.cluster import SERVER, Cluster
 from tests.kubernetes.conftest import MANIFESTS, give
 
 ROOT = Path(__file__).resolve().parents[2]
 _FILES = ("namespace", "rbac", "driver", "executor", "cronjob")
-RESOURCES = {
-    "driver_memory": "900m", "driver_overhead": "500m", "executor_memory": "700m", "executor_overhead": "500m", "executor_cores": 1,
-    "executors": 2,
-}  # fmt: skip
-CONF = {
-    "spark.sql.shuffle.partitions": "4", "spark.databricks.delta.snapshotPartitions": "2", "spark.ui.enabled": "false",
-    "spark.kubernetes.driver.request.cores": "0.2", "spark.kubernetes.executor.request.cores": "0.2",
+KUBERNETES_CONF = {
+    **CONF, "spark.kubernetes.driver.request.cores": "0.2", "spark.kubernetes.executor.request.cores": "0.2",
     "spark.kubernetes.report.interval": "1s",
-    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }  # fmt: skip
 
 
-def _settings_of(cluster: str, **changes: Any) -> dict[str, Any]:
-    return {"master": cluster, "image": "eespark:0.1.0", "resources": {**RESOURCES, **changes}, "conf": CONF}
+def _settings_of(cluster: str, resources: dict[str, Any], **conf: str) -> dict[str, Any]:
+    return {"master": cluster, "image": "eespark:0.1.0", "resources": resources, "conf": {**KUBERNETES_CONF, **conf}}
 
 
 def _plain(settings: Settings) -> str:
@@ -103,7 +97,7 @@ def night(cluster: Cluster, data: Path, extracted: Any, tmp_path_factory: pytest
     (folder / "scan.yaml").write_text(_plain(scan))
     (folder / "series.yaml").write_text(yaml.safe_dump(moved))
     (folder / "nightly.yaml").write_text(yaml.safe_dump(nightly))
-    (folder / "cluster.yaml").write_text(yaml.safe_dump(_settings_of("https://kubernetes.default.svc")))
+    (folder / "cluster.yaml").write_text(yaml.safe_dump(_settings_of("https://kubernetes.default.svc", RESOURCES)))
     cluster.kubectl("-n", "eespark", "create", "configmap", "eespark-settings", f"--from-file={folder}")
     cluster.kubectl("apply", "-f", MANIFESTS / "cronjob.yaml")
     return data
@@ -159,8 +153,7 @@ def test_that_a_night_in_pods_gives_what_it_gives_here_though_an_executor_pod_is
     told = json.loads((night / "nightly.json").read_text())
     assert set(told["steps"].values()) == {"done"}
     assert "data:image/svg+xml" in (night / "night.html").read_text()
-    places = ("url", "bands", "ingested_at", "modified", "fingerprint")
-    for name, without in {"products": places, "observations": ("fingerprint",)}.items():
+    for name, without in {"products": PLACES, "observations": ("fingerprint",)}.items():
         here = extracted.spark.read.format("delta").load(str(night / "tables" / name)).toPandas()
         assert content(here, *without) == content(extracted.read(name), *without), name
     assert not _executors(cluster)
@@ -182,9 +175,8 @@ def submit(cluster: Cluster) -> Iterator[Callable[..., subprocess.Popen[bytes]]]
     def start(folder: Path, settings: JobSettings, *arguments: str) -> subprocess.Popen[bytes]:
         folder.mkdir()
         (folder / "train.yaml").write_text(_plain(settings))
-        told = _settings_of(SERVER, executor_overhead="1800m")
         # Pods that are done stay, for what the ranks in them wrote.
-        told["conf"] = {**CONF, "spark.kubernetes.executor.deleteOnTermination": "false"}
+        told = _settings_of(SERVER, FOR_RANKS, **{"spark.kubernetes.executor.deleteOnTermination": "false"})
         (folder / "cluster.yaml").write_text(yaml.safe_dump(told))
         files = [str(folder / "train.yaml"), "--cluster", str(folder / "cluster.yaml")]
         command = [sys.executable, "deploy/kubernetes/submit.py", "train", *files, "--mode", "cluster", "--", *arguments]
@@ -215,18 +207,14 @@ def _driver(cluster: Cluster, submitted: subprocess.Popen[bytes], log: Path, kno
 
 
 def test_that_horovod_trains_in_pods_and_goes_on_after_one_was_deleted(
-    cluster: Cluster, data: Path, extracted: Any, tmp_path: Path
+    cluster: Cluster, data: Path, extracted: Any, submit: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     """One rank in each of two pods; the one that goes takes the training with it, and the next goes on after the last epoch."""
     here = extracted.building("set-of-pods", rows_per_group=64)
     build_training_set(extracted.spark, here)
     shutil.copytree(here.training_set, data / "training_set")
     give(data)
-    fit = FitSettings(model=ModelSettings(name="lstm", units=8, layers=1, features=8), epochs=40, batch=8, early_stopping_patience=None)
-    settings = TrainSettings(
-        training_set="/data/training_set", bundle="/data/bundle", fit=fit, processes=2, threads_per_process=1, start_timeout_s=300,
-        summary="/data/train.json",
-    )  # fmt: skip
+    settings = training("/data/training_set", "/data/bundle", "/data/train.json")
     known: set[str] = set()
     first = submit(tmp_path / "first", settings)
     driver = _driver(cluster, first, tmp_path / "first" / "log", known)
@@ -247,5 +235,5 @@ def test_that_horovod_trains_in_pods_and_goes_on_after_one_was_deleted(
     ranks = cluster.kubectl("-n", "eespark", "logs", "--selector=spark-role=executor", "--tail=-1")
     assert "resuming after epoch" in ranks, ranks
     curves = json.loads(storage.read_text(str(data / "bundle" / "metrics.json")))["curves"]
-    assert [one["epoch"] for one in curves] == list(range(1, fit.epochs + 1))
+    assert [one["epoch"] for one in curves] == list(range(1, EPOCHS + 1))
     assert not (data / "bundle.checkpoint").exists()

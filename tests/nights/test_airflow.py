@@ -1,4 +1,4 @@
-"""Airflow's nights with the jobs themselves, on the demo's archive: `make test-nights`, ten minutes."""
+"""Airflow's nights with the jobs themselves, on the demo's archive: `make test-nights`."""
 
 from __future__ import annotations
 
