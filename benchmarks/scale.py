@@ -23,7 +23,8 @@ from benchmarks.tables import Work, extraction, parquet_bytes, tile_names, write
 from eespark.schema import LABELS, OBSERVATIONS, PRODUCTS, SAMPLES
 from eespark.spark.catalog import ScanSettings, scan_archive
 from eespark.spark.dataset import BuildSettings, build_training_set
-from eespark.spark.observations import ExtractSettings, extract_series
+from eespark.spark.extract_settings import ExtractSettings
+from eespark.spark.observations import extract_series
 from eespark.spark.plans import plan_series
 from eespark.spark.session import read_properties
 from eespark.spark.tables import open_table
@@ -31,6 +32,8 @@ from eespark.spark.tables import open_table
 SAMPLE_SET = "scale@1"
 HEAP_MB = 1200
 """Heap of an executor of one core."""
+SHUFFLE_PARTITIONS = 32
+"""So that a task of the training set gets half a million observations, as SETTINGS of the page have it for a catchment."""
 _MASTER = f"local-cluster[2,1,{HEAP_MB}]"
 # Of a row in the file of a tile's points that every task of the tile reads whole: id, x and y.
 _PACK_BYTES = 24
@@ -67,7 +70,10 @@ def measure(sizes: Sizes, root: Path) -> dict[str, Any]:
     for name in OTHERS:
         print(f"  {name}", flush=True)
         others[name] = run_apart("benchmarks.scale", {**told, "case": name})
-    return {"cases": cases, **others, "heap_mb": HEAP_MB, "driver_memory": read_properties(CONF)["spark.driver.memory"]}
+    return {
+        "cases": cases, **others, "heap_mb": HEAP_MB, "shuffle_partitions": SHUFFLE_PARTITIONS,
+        "driver_memory": read_properties(CONF)["spark.driver.memory"],
+    }  # fmt: skip
 
 
 def measure_apart(told: dict[str, Any]) -> dict[str, Any]:
@@ -76,8 +82,9 @@ def measure_apart(told: dict[str, Any]) -> dict[str, Any]:
     case, root = told["case"], Path(told["root"])
     folder = root / "scratch" / "scale" / str(case)
     (folder / "events").mkdir(parents=True)
-    logged = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file:{folder / 'events'}", "spark.eventLog.compress": "false"}
-    with session_apart(folder, _MASTER, HEAP_MB, logged) as spark:
+    properties = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file:{folder / 'events'}", "spark.eventLog.compress": "false"}
+    properties |= {"spark.sql.shuffle.partitions": str(SHUFFLE_PARTITIONS)}
+    with session_apart(folder, _MASTER, HEAP_MB, properties) as spark:
         steps = Steps(spark)
         found = OTHERS[case](steps, sizes, root, folder) if case in OTHERS else _case(steps, sizes, case, root, folder)
         found["python_peak_mb"] = steps.python_peak_mb()

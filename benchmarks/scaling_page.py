@@ -90,8 +90,9 @@ def _scale(told: Told, sizes: Told) -> str:
 names and metadata, bands that hold no pixels) and {many["labels"]:,} declared parcels, half of them below 1.5 ha. Beside them
 {few["products"]:,} products with {few["labels"]:,} parcels and with {more["labels"]:,}, so that what parcels cost and what products cost
 show apart. Each case has a session of its own: a driver of {told["driver_memory"].replace("g", " GB")}, and two executors of one core with
-{told["heap_mb"]:,} MB of heap, all on this machine's cores. Labels are made, and meet {sizes["block_px"]:,} px blocks
-({many["pairs"]:,} pairs), in tasks. Pure pixels of all tiles were not burnt here; [speed](speed.md) has those of one.
+{told["heap_mb"]:,} MB of heap, all on this machine's cores; {told["shuffle_partitions"]} partitions of a shuffle. Labels are made, and meet
+{sizes["block_px"]:,} px blocks ({many["pairs"]:,} pairs), in tasks. Pure pixels of all tiles were not burnt here; [speed](speed.md) has
+those of one.
 
 {_step_seconds(cases)}
 ### What the driver holds

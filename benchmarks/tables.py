@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from benchmarks.inputs import TileInput
 from eespark.schema import PRODUCTS, SAMPLES, Table
 from eespark.spark.contents import sum_of_hashes
-from eespark.spark.observations import ExtractSettings
+from eespark.spark.extract_settings import ExtractSettings
 from eespark.spark.tables import conform, ensure_table
 
 Ints = npt.NDArray[np.int64]

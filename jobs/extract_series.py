@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eespark.spark.observations import ExtractSettings, extract_series
+from eespark.spark.extract_settings import ExtractSettings
+from eespark.spark.observations import extract_series
 from eespark.spark.plans import plan_series
 from eespark.spark.session import run_spark_job
 

@@ -17,9 +17,10 @@ from eespark.schema import Table
 from eespark.spark.catalog import ScanSettings, scan_archive
 from eespark.spark.dataset import BuildSettings
 from eespark.spark.draw_settings import DrawSettings
+from eespark.spark.extract_settings import ExtractSettings
 from eespark.spark.label_settings import ImportSettings
 from eespark.spark.labels import import_labels
-from eespark.spark.observations import ExtractSettings, extract_series
+from eespark.spark.observations import extract_series
 from eespark.spark.samples import draw_samples
 from eespark.spark.session import make_session
 from eespark.spark.tables import conform, ensure_table, jvm_url

@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,34 +22,54 @@ from eespark.spark.task_rows import task_schema
 OUTPUT, _ARROW = task_schema(OBSERVATIONS)
 
 
-def product_reader(sample_set: str, seconds: float, attempts: dict[str, int], packs: dict[str, str]) -> Any:
+class Pack(NamedTuple):
+    """Sample points of a tile, as files (npz of sample_id, x, y).
+
+    Attributes:
+        url: Of all points.
+        samples: How many.
+        rest_url: Of those that an older version of the sample set does not have.
+        rest: How many.
+    """
+
+    url: str
+    samples: int
+    rest_url: str
+    rest: int
+
+
+def product_reader(sample_set: str, seconds: float, attempts: dict[str, int], packs: dict[str, Pack], known: frozenset[str]) -> Any:
     """What `mapInArrow` runs on rows of the catalog: rows of `OUTPUT`, observations and behind them one row of the ledger a product.
 
     Args:
         sample_set: name@version.
         seconds: After which a product is given up.
         attempts: Product -> number of the attempt.
-        packs: Tile -> URL of its sample points (npz of sample_id, x, y).
+        packs: Tile -> its sample points.
+        known: Products of which the rest alone is read; the ledger's rows count all.
     """
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for product in batch.to_pylist():
-                product["attempt"] = attempts[product["product_id"]]
-                yield from _read_product(product, packs[product["tile"]], sample_set, seconds)
+                name, pack = product["product_id"], packs[product["tile"]]
+                product["attempt"] = attempts[name]
+                yield from _read_product(product, pack.rest_url if name in known else pack.url, pack.samples, sample_set, seconds)
 
     return read
 
 
-def _read_product(product: dict[str, Any], pack: str, sample_set: str, seconds: float) -> Iterator[pa.RecordBatch]:
+def _read_product(product: dict[str, Any], url: str, samples: int, sample_set: str, seconds: float) -> Iterator[pa.RecordBatch]:
     started = time.monotonic()
     product = {**product, "bands": dict(product["bands"]), "offsets": dict(product["offsets"])}
-    sample_id, x, y = _load_pack(pack)
+    sample_id, x, y = _load_pack(url)
     told = {"status": "failed", "rows": 0, "reason": None, "pixels_decoded": 0}
     try:
-        found = call_within(seconds, product["product_id"], extract_product, product, x, y)
-        told |= {"status": "done", "rows": len(x), "pixels_decoded": found.pixels_decoded}
-        yield from _observation_batches(product, sample_set, sample_id, found)
+        if len(x):
+            found = call_within(seconds, product["product_id"], extract_product, product, x, y)
+            told["pixels_decoded"] = found.pixels_decoded
+            yield from _observation_batches(product, sample_set, sample_id, found)
+        told |= {"status": "done", "rows": samples}
     except EESparkError as error:
         told["reason"] = f"{type(error).__name__}: {error}"
     told["seconds"] = time.monotonic() - started

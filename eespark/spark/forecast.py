@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from eespark.job import JobSettings
 from eespark.plan import FIXED_S
 from eespark.settings import Url, load_settings
-from eespark.spark.observations import ExtractSettings
+from eespark.spark.extract_settings import ExtractSettings
 from eespark.spark.plans import DECODED_MPX, plan_series
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from eespark.job import JobSettings
 from eespark.report.quality import quality_page
 from eespark.settings import Url, load_settings
 from eespark.spark.catalog import ScanSettings, scan_archive
-from eespark.spark.observations import ExtractSettings, extract_series
+from eespark.spark.extract_settings import ExtractSettings
+from eespark.spark.observations import extract_series
 from eespark.spark.patches import PatchSettings, extract_patches
 from eespark.spark.quality import night_of
 

@@ -15,13 +15,15 @@ from eespark.errors import EESparkError
 from eespark.io import rasters
 from eespark.io.storage import read_text, url_exists
 from eespark.plan import Plan
-from eespark.schema import EXTRACTIONS, PRODUCTS, SAMPLES
+from eespark.schema import EXTRACTIONS, PRODUCTS
+from eespark.spark.carry_over import CarryOver
+from eespark.spark.extract_settings import ExtractSettings
 from eespark.spark.ice_maps import IceMapSettings, scenes_left
 from eespark.spark.ledger import left_to_read
 from eespark.spark.map_blocks import tile_dates
 from eespark.spark.map_settings import MapSettings
 from eespark.spark.maps import tiles_left
-from eespark.spark.observations import ExtractSettings, wanted_products
+from eespark.spark.observations import wanted_products
 from eespark.spark.patches import PatchSettings, wanted_scenes
 from eespark.spark.tables import open_table, table_exists
 
@@ -40,7 +42,7 @@ _MAP_LAYERS: Final = 4
 
 
 def plan_series(spark: SparkSession, settings: ExtractSettings, jp2_px: tuple[int, int] | None = None, rate: float | None = None) -> Plan:
-    """What `extract_series` would read now, cloud not counted: tiles under cloud are not decoded.
+    """What `extract_series` would read now, cloud not counted: tiles under cloud are not decoded; what it would copy is not counted.
 
     Args:
         spark: Session.
@@ -51,26 +53,29 @@ def plan_series(spark: SparkSession, settings: ExtractSettings, jp2_px: tuple[in
     Raises:
         MissingError: No catalog, or no samples.
     """
-    samples = open_table(spark, settings.samples, SAMPLES).where(F.col("sample_set") == settings.sample_set)
+    carry = CarryOver.of(spark, settings)
+    samples = carry.samples()
     tiles = [row["tile"] for row in samples.select("tile").distinct().collect()]
     wanted = wanted_products(spark, settings, tiles)
     jp2_px = jp2_px or _jp2_px(wanted)
     shape = {"_rows": F.element_at("shape", 1), "_cols": F.element_at("shape", 2)}
     kept = wanted.select("product_id", "fingerprint", "tile", "size_bytes", *(column.alias(name) for name, column in shape.items()))
     products = _left(spark, settings.extractions, settings.sample_set, kept, settings.retry_failed)
-    pixels = pixels_by_tile(samples, products, jp2_px)
-    rows = products.join(pixels, "tile").join(samples.groupBy("tile").agg(F.count("*").alias("samples")), "tile").persist()
+    # A product of which all is copied has no points left, thus no task.
+    points = ((samples, False), (samples.where(~F.col("known")), True))
+    by_tile = [_work_by_tile(some, products, jp2_px).withColumn("known", F.lit(known)) for some, known in points]
+    rows = _mark_known(products, carry).join(by_tile[0].unionByName(by_tile[1]), ["tile", "known"]).persist()
     whole = F.col("_rows") * F.col("_cols") * (FINE + COARSE / 4)
     told = rows.agg(
         F.count("*").alias("tasks"), F.sum("pixels").alias("pixels"), F.max("pixels").alias("largest"),
         F.sum(F.col("size_bytes") * F.col("pixels") / whole).alias("bytes"), F.sum("samples").alias("observations"),
     ).head()  # fmt: skip
-    by_tile = _counts(rows, "tile")
+    counts = _counts(rows, "tile")
     rows.unpersist()
     found, source = _ledger_rate(spark, settings.extractions, rate or DECODED_MPX)
     observations = int(told["observations"] or 0)
     return Plan(
-        int(told["tasks"]), by_tile, float(told["pixels"] or 0) / 1e6, float(told["largest"] or 0) / 1e6, "Mpx to decode", found, source,
+        int(told["tasks"]), counts, float(told["pixels"] or 0) / 1e6, float(told["largest"] or 0) / 1e6, "Mpx to decode", found, source,
         float(told["bytes"] or 0) / 1e9, observations * _BYTES_A_ROW / 1e9, {"observations": observations, "jp2_px": list(jp2_px)},
     )  # fmt: skip
 
@@ -134,6 +139,11 @@ def plan_ice_maps(spark: SparkSession, settings: IceMapSettings) -> Plan:
     )  # fmt: skip
 
 
+def _work_by_tile(samples: DataFrame, products: DataFrame, jp2_px: tuple[int, int]) -> DataFrame:
+    """tile, pixels, samples."""
+    return pixels_by_tile(samples, products, jp2_px).join(samples.groupBy("tile").agg(F.count("*").alias("samples")), "tile")
+
+
 def pixels_by_tile(samples: DataFrame, products: DataFrame, jp2_px: tuple[int, int]) -> DataFrame:
     """tile, pixels: of the internal tiles that hold a sample, over all bands of a product.
 
@@ -174,6 +184,15 @@ def _left(spark: SparkSession, ledger: str, name: str, products: DataFrame, retr
         return products
     rows = open_table(spark, ledger, EXTRACTIONS).where(F.col("sample_set") == name)
     return left_to_read(products, rows, retry_failed)
+
+
+def _mark_known(products: DataFrame, carry: CarryOver) -> DataFrame:
+    """With `known`: whether observations of an older version of the set would be copied, and the rest alone read."""
+    if carry.older is None:
+        return products.withColumn("known", F.lit(False))
+    never = products.where("tried IS NULL").select("product_id", "fingerprint").collect()
+    known = carry.products([(row["product_id"], row["fingerprint"], 1) for row in never])
+    return products.withColumn("known", F.col("product_id").isin(list(known)))
 
 
 def _counts(rows: DataFrame, key: str) -> dict[str, int]:

@@ -27,10 +27,11 @@ from eespark.settings import Settings, Url, load_settings
 from eespark.spark.blocks import tile_grids
 from eespark.spark.dataset import BuildSettings, build_training_set, contents_of_set
 from eespark.spark.draw_settings import DrawSettings, check_same
+from eespark.spark.extract_settings import ExtractSettings
 from eespark.spark.ledger import left_to_read
 from eespark.spark.map_settings import MapSettings
 from eespark.spark.maps import predict_map, stale_tiles
-from eespark.spark.observations import ExtractSettings, extract_series, wanted_products
+from eespark.spark.observations import extract_series, wanted_products
 from eespark.spark.sample_inputs import VERSION_GONE, changed_inputs
 from eespark.spark.samples import draw_samples
 from eespark.spark.tables import current_version, open_table, table_exists

@@ -18,8 +18,9 @@ from eespark.io.storage import is_local, list_files, local_path, read_manifest
 from eespark.job import JobSettings
 from eespark.schema import OBSERVATIONS, PRODUCTS
 from eespark.settings import Url, load_settings
+from eespark.spark.extract_settings import ExtractSettings
 from eespark.spark.ledger import Ledger
-from eespark.spark.observations import ExtractSettings, extract_series
+from eespark.spark.observations import extract_series
 from eespark.spark.tables import current_version, delta_table, open_table, table_exists
 
 logger = logging.getLogger(__name__)

@@ -15,10 +15,11 @@ from pyspark.sql import functions as F
 from eespark.spark.catalog import ScanSettings, scan_archive
 from eespark.spark.contents import sum_of_hashes
 from eespark.spark.draw_settings import DrawSettings
+from eespark.spark.extract_settings import ExtractSettings
 from eespark.spark.label_settings import ImportSettings
 from eespark.spark.labels import import_labels
 from eespark.spark.nightly import NightlySettings, nightly
-from eespark.spark.observations import ExtractSettings, extract_series
+from eespark.spark.observations import extract_series
 from eespark.spark.samples import draw_samples
 from eespark.spark.session import make_session
 from eespark.synthetic.archive import make_archive
