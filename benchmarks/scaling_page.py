@@ -41,8 +41,7 @@ SETTINGS = """## Settings, and what limits next
 * **16 tiles**: one machine of 16 cores and 64 GB with `deploy/conf/spark-machine.conf`, or four executors of four cores. **118 tiles**:
   `deploy/conf/spark-large.conf` with 25 executors of 4 cores, 4 GB of heap and 4 GB beside it for Python and GDAL; a driver of 4 GB.
   `products_per_commit: 512` (some five tasks a core and commit), and `spark.sql.shuffle.partitions 1200`, so that a task of the training
-  set gets half a million observations. Keep batches of 2,000 rows between Spark and Python: with 20,000, of series, the same training set
-  held 2.5 GB a task, and was no faster.
+  set gets half a million observations.
 * **Scenes**: one is a task that holds a strip. 24 run on one machine in minutes but for dense maps; 1,000 want executors as above, for
   dense maps are the cost.
 * **Decoding is the limit** of extraction: JPEG 2000 at some 7 Mpx a second and core, whatever is done with the pixels. More cores help
@@ -155,7 +154,8 @@ def _built(few: Told) -> Told:
 def _tasks(told: Told) -> str:
     cases = told["cases"]
     found = {step: [one["steps"][step] for one in cases] for step in STEPS}
-    found |= {"build training set": [_built(cases[0])], "extraction": [told["extraction"]["steps"]["extraction"]]}
+    found |= {step: [cases[0]["steps"][step]] for step in ("write observations", "build training set")}
+    found |= {"extraction": [told["extraction"]["steps"]["extraction"]]}
     found |= {step: [one] for step, one in told["scenes"]["steps"].items()}
     rows = []
     for step, ones in found.items():

@@ -27,10 +27,13 @@ from eespark.settings import Share, Url
 from eespark.spark.contents import hash_of_rows, hashes_by
 from eespark.spark.parts import content_hash, with_order, write_parts
 from eespark.spark.tables import current_version, jvm_url, open_table
+from eespark.spark.tasks import arrow_batches
 
 logger = logging.getLogger(__name__)
 
 _YEAR_DAYS: Final = 366
+# A row is the series of a year: with the 20,000 rows that suit narrow ones a task held 2.5 GB, with these 1.8, and was no slower.
+_SERIES_PER_BATCH: Final = 2_000
 _RANK: Final = {Flag.CLEAR: 0, Flag.SNOW: 2, Flag.SHADOW: 3, Flag.UNCLASSIFIED: 1, Flag.CLOUD: 4, Flag.NO_DATA: 5}
 
 
@@ -63,6 +66,11 @@ def build_training_set(spark: SparkSession, settings: BuildSettings) -> dict[str
     Raises:
         MissingError: No sample of the training part has enough clear dates.
     """
+    with arrow_batches(spark, _SERIES_PER_BATCH):
+        return _build(spark, settings)
+
+
+def _build(spark: SparkSession, settings: BuildSettings) -> dict[str, Any]:
     versions = {name: current_version(spark, getattr(settings, name)) for name in ("products", "samples", "observations")}
     sample_set = read_manifest(join_url(settings.sets, settings.sample_set), "sample_set")
     spark.sparkContext.setJobDescription("build_training_set: what it is made of")

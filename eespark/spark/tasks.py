@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 _MAX_TASKS: Final = 20_000
+_BATCH_PROPERTY: Final = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 
 def one_task_each(rows: DataFrame, key: str, max_tasks: int = _MAX_TASKS) -> DataFrame:
@@ -41,3 +44,17 @@ def one_partition_each(rows: DataFrame, group: str, groups: int) -> DataFrame:
         candidates *= 2
     key = F.element_at(F.lit([found[place] for place in range(groups)]), F.col(group).cast("int") + 1)
     return rows.repartition(groups, key.cast("bigint"))
+
+
+@contextmanager
+def arrow_batches(spark: SparkSession, rows: int) -> Iterator[None]:
+    """Batches of at most so many rows between Spark and Python in what is planned within, for wide rows: batches bound a task's memory."""
+    before = spark.conf.get(_BATCH_PROPERTY, None)
+    spark.conf.set(_BATCH_PROPERTY, rows)
+    try:
+        yield
+    finally:
+        if before is None:
+            spark.conf.unset(_BATCH_PROPERTY)
+        else:
+            spark.conf.set(_BATCH_PROPERTY, before)
