@@ -106,7 +106,7 @@ Heap of its JVM after each step, the least of several collections of garbage, an
 
 An executor has one core, so its JVM and its Python worker hold what one task holds. Most memory at once (MB), of all three cases,
 and of other jobs: extraction of {told["extraction"]["pixels"]:,} pixels all over a whole product of
-{told["extraction"]["size_px"]:,} px, a training set of {_built(few)["observations"]:,} observations, and
+{told["extraction"]["size_px"]:,} px, {_built(few)["observations"]:,} observations written and built into a training set, and
 {told["scenes"]["patches"]:,} patches of 20 px from {told["scenes"]["scenes"]} scenes of {told["scenes"]["size_px"]:,} px, whose
 strips hold as much more as real scenes are wider.
 
