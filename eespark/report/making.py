@@ -95,6 +95,8 @@ def _rates(extract: Content) -> list[list[Piece]]:
     rows: list[list[Piece]] = [
         [name.replace("_", " "), extract.get(name)] for name in ("products_read", "products_failed", "observations") if name in extract
     ]
+    copied = ("products_copied", "observations_copied")
+    rows += [[f"{name.replace('_', ' ')} from an older version", extract[name]] for name in copied if extract.get(name)]
     if seconds > 0:
         rows += [
             ["products a minute", 60 * float(extract.get("products_read") or 0) / seconds],

@@ -83,7 +83,11 @@ def _steps(night: Night) -> Section:
 
 def _counts(told: Content) -> str:
     wanted = ("scanned", "updated", "current", "quarantined", "superseded", "products_read", "products_failed", "observations", "patches")
-    return ", ".join(f"{name.replace('_', ' ')} {number(told[name])}" for name in wanted if isinstance(told.get(name), (int, float)))
+    # Most nights copy nothing from an older version of a sample set.
+    rare = [name for name in ("products_copied", "observations_copied") if told.get(name)]
+    return ", ".join(
+        f"{name.replace('_', ' ')} {number(told[name])}" for name in (*wanted, *rare) if isinstance(told.get(name), (int, float))
+    )
 
 
 def _products(night: Night) -> Section:

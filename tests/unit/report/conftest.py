@@ -193,6 +193,7 @@ def _write_summaries(folder: Path) -> None:
         "products_read": 75,
         "products_failed": 1,
         "observations": 90_000,
+        "observations_copied": 31_234,
         "pixels_decoded": 9.1e8,
         "core_seconds": 120.0,
         "failed_reasons": {"S2B_y": "hangs"},

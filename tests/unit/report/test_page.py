@@ -150,6 +150,11 @@ def test_that_the_headline_tells_figures_with_intervals(page: Page) -> None:
     assert "bilstm is " in page.text
 
 
+def test_that_what_was_copied_from_an_older_version_is_told(html: str, empty: Page) -> None:
+    assert re.search(r"observations copied from an older version</t[hd]>\s*<td[^>]*>31,234<", html)
+    assert "older version" not in empty.text
+
+
 def test_that_a_run_that_has_not_begun_gives_a_page_that_says_so(empty: Page) -> None:
     assert [one["id"] for one in empty.all("section")] == KEYS
     assert "There is no trained model yet." in empty.text

@@ -32,8 +32,9 @@ def test_that_gaps_are_the_days_between_products_that_can_be_used() -> None:
 def test_that_the_page_tells_of_the_night() -> None:
     steps = [
         {"job": "scan_archive", "settings": "scan.yaml", "status": "done", "seconds": 3.0, "current": 5, "quarantined": 2},
-        {"job": "extract_series", "settings": "a<b.yaml", "status": "failed", "seconds": 2.5, "error": "1 of 5 products failed"},
-    ]
+        {"job": "extract_series", "settings": "a<b.yaml", "status": "failed", "seconds": 2.5, "error": "1 of 5 products failed",
+         "products_copied": 7, "observations_copied": 1234},
+    ]  # fmt: skip
     aside = pd.DataFrame([("S2A_X", "33TUN", "2018-01-06", "FormatError: <cut>")], columns=["product_id", "place", "day", "reason"])
     columns = ["sample_set", "place", "products", "failed", "median_s", "longest_s"]
     times = pd.DataFrame([("tiny@1", "33TUN", 4, 1, 2.25, 9.0)], columns=columns)
@@ -41,7 +42,8 @@ def test_that_the_page_tells_of_the_night() -> None:
     page = quality_page(
         Night("Nights", steps, _products(), aside, times, gaps_of(_products(), 10, newest), 10), datetime(2018, 2, 1, tzinfo=UTC)
     )
-    for text in ("1 of 2 steps failed", "1 of 5 products failed", "a&lt;b.yaml", "FormatError: &lt;cut&gt;", "tiny@1", "2.2", "goes on"):
+    told = ("1 of 2 steps failed", "1 of 5 products failed", "a&lt;b.yaml", "FormatError: &lt;cut&gt;", "tiny@1", "2.2", "goes on")
+    for text in (*told, "observations copied 1,234"):
         assert text in page
     assert "2018-01-20" in page
     assert "<cut>" not in page
@@ -49,4 +51,5 @@ def test_that_the_page_tells_of_the_night() -> None:
     nothing = _products().head(0)
     quiet = quality_page(Night("Nights", steps[:1], nothing, aside.head(0), times.head(0), gaps_of(nothing, 1, newest), 1))
     assert "all steps done" in quiet
+    assert "copied" not in quiet
     assert quiet.count("None.") == 2
