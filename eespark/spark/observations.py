@@ -109,8 +109,9 @@ def _pack_samples(spark: SparkSession, settings: ExtractSettings, carry: CarryOv
     def pack(rows: pd.DataFrame) -> pd.DataFrame:
         tile, rows = str(rows["tile"].iloc[0]), rows.sort_values("sample_id")
         rest = rows[~rows["known"]]
-        urls = [_write_pack(folder, tile, one) for one in (rows, rest)]
-        return pd.DataFrame({"tile": [tile], "url": [urls[0]], "samples": [len(rows)], "rest_url": [urls[1]], "rest": [len(rest)]})
+        url = _write_pack(folder, tile, rows)
+        rest_url = url if len(rest) == len(rows) else _write_pack(folder, tile, rest)
+        return pd.DataFrame({"tile": [tile], "url": [url], "samples": [len(rows)], "rest_url": [rest_url], "rest": [len(rest)]})
 
     points = carry.samples().select("tile", "sample_id", "x", "y", "known")
     schema = "tile string, url string, samples bigint, rest_url string, rest bigint"

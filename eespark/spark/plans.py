@@ -62,9 +62,11 @@ def plan_series(spark: SparkSession, settings: ExtractSettings, jp2_px: tuple[in
     kept = wanted.select("product_id", "fingerprint", "tile", "size_bytes", *(column.alias(name) for name, column in shape.items()))
     products = _left(spark, settings.extractions, settings.sample_set, kept, settings.retry_failed)
     # A product of which all is copied has no points left, thus no task.
-    points = ((samples, False), (samples.where(~F.col("known")), True))
-    by_tile = [_work_by_tile(some, products, jp2_px).withColumn("known", F.lit(known)) for some, known in points]
-    rows = _mark_known(products, carry).join(by_tile[0].unionByName(by_tile[1]), ["tile", "known"]).persist()
+    by_tile = _work_by_tile(samples, products, jp2_px).withColumn("known", F.lit(False))
+    if carry.older is not None:
+        rest = _work_by_tile(samples.where(~F.col("known")), products, jp2_px)
+        by_tile = by_tile.unionByName(rest.withColumn("known", F.lit(True)))
+    rows = _mark_known(products, carry).join(by_tile, ["tile", "known"]).persist()
     whole = F.col("_rows") * F.col("_cols") * (FINE + COARSE / 4)
     told = rows.agg(
         F.count("*").alias("tasks"), F.sum("pixels").alias("pixels"), F.max("pixels").alias("largest"),

@@ -48,7 +48,7 @@ def one_partition_each(rows: DataFrame, group: str, groups: int) -> DataFrame:
 
 @contextmanager
 def arrow_batches(spark: SparkSession, rows: int) -> Iterator[None]:
-    """Batches of at most so many rows between Spark and Python in what is planned within, for wide rows: batches bound a task's memory."""
+    """Batches of so many rows between Spark and Python in what is planned within, for wide rows: batches bound a task's memory."""
     before = spark.conf.get(_BATCH_PROPERTY, None)
     spark.conf.set(_BATCH_PROPERTY, rows)
     try:
